@@ -1,0 +1,114 @@
+"""Write the pages of docs/ that are made from the code. `tests/` fails when one has drifted."""
+
+from __future__ import annotations
+
+import enum
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+from typer.models import ArgumentInfo
+
+from xetrack import errors
+from xetrack.cli import app
+from xetrack.errors import NotFound, XetrackError
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+
+_ERRORS_HEAD = """\
+# Errors
+
+Made from `xetrack/errors.py` by `scripts/docs`. Every error is an `XetrackError`. Its facts are attributes, named in
+braces below; `summary` is the message and `advice` the hint. `xt` prints both and ends with the exit code.
+"""
+
+
+_CLI_HEAD = """\
+# Commands of `xt`
+
+Made from `xetrack/cli/` by `scripts/docs`. Exit codes: 0 done, 1 failure or damage found, 2 wrong usage, 3 not found.
+`xt --version` prints the release. `--debug` with any command shows the traceback of an error.
+"""
+
+
+def cli_page() -> str:
+    """The text of docs/cli.md."""
+    parts = [_CLI_HEAD]
+    for info in app.registered_commands:
+        command: Any = info.callback
+        parts.append(_command(info.name or command.__name__, command))
+    return "".join(parts)
+
+
+def _command(name: str, command: Callable[..., object]) -> str:
+    arguments, options = [], []
+    hints = get_type_hints(command, include_extras=True)
+    for parameter in inspect.signature(command).parameters.values():
+        kind, info = _annotation(hints[parameter.name])
+        if isinstance(info, ArgumentInfo):
+            arguments.append(info.metavar or parameter.name.upper())
+        options.append(_option(parameter, kind, info))
+    text = inspect.cleandoc(command.__doc__ or "")
+    rows = "\n".join(options)
+    return f"\n## `xt {' '.join([name, *arguments])}`\n\n{text}\n\n| argument | | default |\n|---|---|---|\n{rows}\n"
+
+
+def _annotation(hint: Any) -> tuple[Any, Any]:
+    """Type and Typer's description of a parameter; Python 3.10 wraps those that default to None once more."""
+    parts = get_args(hint)
+    if get_origin(hint) is not Annotated:
+        parts = next(get_args(part) for part in parts if get_origin(part) is Annotated)
+    return parts[0], parts[1]
+
+
+def _option(parameter: inspect.Parameter, kind: Any, info: Any) -> str:
+    if isinstance(info, ArgumentInfo):
+        names, default = info.metavar or parameter.name.upper(), parameter.default
+    else:
+        # Typer keeps the first name of an annotated option where a default would stand.
+        names, default = ", ".join([info.default, *info.param_decls]), parameter.default
+    text = info.help
+    for choices in (kind, *get_args(kind)):
+        if inspect.isclass(choices) and issubclass(choices, enum.Enum):
+            text += f" One of {', '.join(choice.value for choice in choices)}."
+    if isinstance(default, enum.Enum):
+        default = default.value
+    shown = "" if default in (None, False, inspect.Parameter.empty) else f"`{default}`"
+    return f"| `{names}` | {text} | {shown} |"
+
+
+def errors_page() -> str:
+    """The text of docs/errors.md."""
+    return _ERRORS_HEAD + "".join(_branch(XetrackError))
+
+
+def _branch(cls: type[XetrackError]) -> list[str]:
+    leaves = [sub for sub in cls.__subclasses__() if not sub.__subclasses__()]
+    parts = [f"\n## `{cls.__name__}`, exit code {cls.exit_code}\n\n{_meaning(cls)}\n"]
+    parts += [_entry(leaf) for leaf in leaves]
+    for sub in cls.__subclasses__():
+        if sub.__subclasses__():
+            parts += _branch(sub)
+    return parts
+
+
+def _entry(cls: type[XetrackError]) -> str:
+    hint = f"{cls.hint} (without near matches: {cls.hint_without_near})" if issubclass(cls, NotFound) else cls.hint
+    hint = cls.hint if hint.endswith("(without near matches: )") else hint
+    return f"\n### `{cls.__name__}`\n\n{_meaning(cls)}\n\n    {cls.message}\n    {hint}\n"
+
+
+def _meaning(cls: type[XetrackError]) -> str:
+    return (cls.__doc__ or "").strip()
+
+
+def main() -> None:
+    DOCS.mkdir(exist_ok=True)
+    (DOCS / "errors.md").write_text(errors_page(), encoding="utf-8")
+    (DOCS / "cli.md").write_text(cli_page(), encoding="utf-8")
+    print(f"wrote {DOCS / 'errors.md'} from {errors.__name__} and {DOCS / 'cli.md'} from {app.info.name}")
+
+
+if __name__ == "__main__":
+    main()

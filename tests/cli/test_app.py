@@ -1,0 +1,57 @@
+"""`xt` itself: version, help, wrong usage, both ways to start it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import xetrack
+from scripts.docs import cli_page
+from tests.cli.conftest import Call
+from tests.conftest import ROOT, Xt
+
+COMMANDS = ["head", "tail", "ls", "columns", "sql", "set", "delete", "replay", "verify"]
+
+
+def test_version_is_the_packages(call: Call) -> None:
+    result = call("--version")
+    assert (result.exit_code, result.stdout) == (0, f"xetrack {xetrack.__version__}\n")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(call: Call, command: str) -> None:
+    assert call(command, "--help").exit_code == 0
+
+
+def test_every_command_has_a_test_file() -> None:
+    from xetrack.cli import app
+
+    names = [info.name or str(getattr(info.callback, "__name__", "")) for info in app.registered_commands]
+    assert sorted(names) == sorted(COMMANDS)
+    assert all((Path(__file__).parent / f"test_{name}.py").exists() for name in names)
+
+
+@pytest.mark.parametrize("args", [("head",), ("nonsense",), ("head", "a.db", "--nonsense")])
+def test_wrong_usage_exits_2(call: Call, args: tuple[str, ...]) -> None:
+    assert call(*args).exit_code == 2
+
+
+def test_module_and_entry_point_are_the_same_command(xt: Xt) -> None:
+    module = xt("--version")
+    entry = Path(sys.executable).with_name("xt")
+    assert (module.returncode, module.stderr) == (0, "")
+    if entry.exists():  # only in an installed checkout
+        assert subprocess.run([entry, "--version"], capture_output=True, text=True).stdout == module.stdout
+
+
+def test_reading_commands_load_no_pandas() -> None:
+    code = "import sys, xetrack.cli; print('pandas' in sys.modules, 'numpy' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "False False\n"
+
+
+def test_reference_is_what_the_code_says() -> None:
+    assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == cli_page(), "run scripts/docs"

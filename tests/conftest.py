@@ -1,0 +1,68 @@
+"""Fixtures for all tests: a clean environment, no leaked threads, an `xt` to call."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# No time limits in tests: two cores may be shared with anything. In CI the same
+# examples every time, so that a red run can be repeated.
+settings.register_profile(
+    "xetrack", deadline=None, derandomize=bool(os.environ.get("CI")), suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("xetrack")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the machine reaches a test."""
+    for name in list(os.environ):
+        if name.startswith("XETRACK_") or name in ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def no_leaked_threads() -> Iterator[None]:
+    """A test fails if a thread that it started outlives it."""
+    before = set(threading.enumerate())
+    yield
+    leaked = [thread for thread in threading.enumerate() if thread not in before]
+    for thread in leaked:
+        thread.join(timeout=5)  # one that was told to stop may need a moment
+    assert not [thread.name for thread in leaked if thread.is_alive()]
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> str:
+    """Path of a store that does not exist so far."""
+    return str(tmp_path / "track.db")
+
+
+Xt = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def xt(tmp_path: Path) -> Xt:
+    """Run `python -m xetrack` with these arguments in a process of its own."""
+
+    def run(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "xetrack", *args],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", **env},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    return run

@@ -1,0 +1,255 @@
+"""What may stand at a store's path, what becomes of its tables, and what each then does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from xetrack import Reader, Tracker
+from xetrack.errors import ForeignFile, InvalidTable, NotAStore, ReadOnlyTables, StoreNotFound, TablesWithoutLog
+from xetrack.store import open_store
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Path:
+    """A store of five rows, closed."""
+    path = tmp_path / "track.db"
+    with Tracker(str(path), track_id="run") as tracker:
+        for number in range(5):
+            tracker.log({"x": number})
+    return path
+
+
+def values(db: Path) -> list[int]:
+    return list(Reader(str(db)).to_df()["x"])
+
+
+# -- paths -------------------------------------------------------------------
+
+
+def test_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NotAStore, match=str(tmp_path)):
+        Tracker(str(tmp_path))
+
+
+def test_text_file_is_refused_and_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("mine")
+    with pytest.raises(ForeignFile, match="notes.txt"):
+        Tracker(str(file))
+    assert file.read_text() == "mine" and os.listdir(tmp_path) == ["notes.txt"]
+
+
+def test_foreign_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "other.db"
+    with sqlite3.connect(file) as conn:
+        conn.execute("CREATE TABLE mine (a)")
+    conn.close()
+    before = file.read_bytes()
+    with pytest.raises(ForeignFile, match="other.db"):
+        Tracker(str(file))
+    assert file.read_bytes() == before and os.listdir(tmp_path) == ["other.db"]
+
+
+def test_foreign_database_in_place_of_the_tables_is_refused(db: Path) -> None:
+    db.unlink()
+    with sqlite3.connect(db) as conn:
+        conn.execute("CREATE TABLE mine (a)")
+    conn.close()
+    with pytest.raises(ForeignFile):
+        Reader(str(db)).to_df()
+
+
+def test_empty_file_becomes_a_store(tmp_path: Path) -> None:
+    file = tmp_path / "new.db"
+    file.touch()
+    with Tracker(str(file)) as tracker:
+        tracker.log({"x": 1})
+    assert values(file) == [1]
+
+
+def test_reader_of_a_missing_store_names_near_ones_and_makes_nothing(db: Path) -> None:
+    with pytest.raises(StoreNotFound, match="track.db"):
+        Reader(str(db.parent / "trak.db"))
+    assert not (db.parent / "trak.db").exists()
+
+
+@pytest.mark.parametrize("name", ["", "_x", "assets", "Assets", "sqlite_x", "a\0b", "t" * 300])
+def test_table_names_that_cannot_be_are_refused_before_anything_is_made(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidTable):
+        Tracker(str(tmp_path / "track.db"), table=name)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["order", "x; DROP TABLE y", "a/b", "..", 'q"q', "é", "events", "m", "1"])
+def test_odd_table_names_work_and_stay_inside_the_store(tmp_path: Path, name: str) -> None:
+    with Tracker(str(tmp_path / "track.db"), table=name) as tracker:
+        tracker.log({"x": 1})
+    assert len(Reader(str(tmp_path / "track.db"), table=name)) == 1
+    assert all(entry.startswith("track.db") for entry in os.listdir(tmp_path))
+
+
+# -- tables are derived ------------------------------------------------------
+
+
+def test_deleted_tables_are_made_again(db: Path) -> None:
+    db.unlink()
+    assert values(db) == [0, 1, 2, 3, 4]
+
+
+def test_tables_deleted_under_an_open_reader_are_made_again(db: Path) -> None:
+    reader = Reader(str(db))
+    assert len(reader) == 5
+    for file in db.parent.glob("track.db*"):
+        if file.is_file():
+            file.unlink()
+    assert len(reader) == 5
+
+
+@pytest.mark.parametrize("harm", ["garbage", "cut", "middle"])
+def test_damaged_tables_are_made_again(db: Path, harm: str) -> None:
+    raw = bytearray(db.read_bytes())
+    if harm == "garbage":
+        raw[:3000] = os.urandom(3000)
+    elif harm == "cut":
+        del raw[500:]
+    else:
+        raw[5000:12000] = os.urandom(7000)
+    db.write_bytes(raw)
+    assert values(db) == [0, 1, 2, 3, 4]
+
+
+def test_tables_without_their_log_are_not_shown_as_truth(db: Path) -> None:
+    shutil.rmtree(f"{db}.events")
+    with pytest.raises(TablesWithoutLog, match="import"):
+        Reader(str(db)).to_df()
+    with pytest.raises(TablesWithoutLog):
+        Tracker(str(db))
+    assert db.exists()
+
+
+def test_killed_projector_leaves_tables_that_the_next_one_completes(db: Path) -> None:
+    with Tracker(str(db)) as tracker:
+        tracker.log_batch([{"x": number} for number in range(5, 60_005)])
+    db.unlink()
+    for delay in ("0.02", "0.1", "0.2"):
+        code = (
+            "import os, signal, threading, time, sys\n"
+            "threading.Timer(float(sys.argv[2]), lambda: os.kill(os.getpid(), signal.SIGKILL)).start()\n"
+            "from xetrack.store import open_store\n"
+            "store = open_store(sys.argv[1])\n"
+            "while True: store.replay()\n"
+        )
+        died = subprocess.run([sys.executable, "-c", code, str(db), delay], check=False)
+        assert died.returncode == -signal.SIGKILL
+        assert values(db) == list(range(60_005))
+
+
+def test_vanished_segment_takes_its_rows_along(db: Path) -> None:
+    with Tracker(str(db)) as tracker:
+        tracker.log({"x": 5})
+    segments = sorted(Path(f"{db}.events/default").iterdir(), key=lambda file: file.stat().st_size)
+    assert len(values(db)) == 6
+    segments[0].unlink()
+    assert values(db) == [0, 1, 2, 3, 4]
+
+
+def test_tables_dir_keeps_tables_away_from_the_log(db: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    db.unlink()
+    monkeypatch.setenv("XETRACK_TABLES_DIR", str(tmp_path / "local"))
+    assert values(db) == [0, 1, 2, 3, 4]
+    assert not db.exists() and list((tmp_path / "local").iterdir())
+
+
+def test_changed_tables_are_found_by_verify(db: Path) -> None:
+    store = open_store(str(db))
+    assert store.verify().ok
+    with sqlite3.connect(db) as conn:
+        conn.execute('UPDATE "default" SET x = 99 WHERE x = 3')
+    conn.close()
+    report = store.verify()
+    assert not report.ok and "default" in report.tables[0]
+    store.replay()
+    assert store.verify().ok
+    store.close()
+
+
+# -- the users' connection ---------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["file", "memory"])
+@pytest.mark.parametrize("name", ["events", '"default"', "db.events", 'db."default"'])
+def test_queries_read_alike_and_up_to_date(tmp_path: Path, where: str, name: str) -> None:
+    tracker = Tracker(":memory:" if where == "memory" else str(tmp_path / "track.db"))
+    for number in range(3):
+        tracker.log({"x": number})
+        assert tracker.conn.execute(f"SELECT count(*) FROM {name}").fetchone() == (number + 1,)
+    tracker.close()
+
+
+@pytest.mark.parametrize("where", ["file", "memory"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        'UPDATE "default" SET x = 1',
+        "DELETE FROM events",
+        'DROP TABLE "default"',
+        "CREATE TABLE t (a)",
+        "CREATE TEMP TABLE t (a)",
+        "ATTACH 'other.db' AS other",
+        "VACUUM INTO 'other.db'",
+        "PRAGMA query_only=OFF",
+        "PRAGMA writable_schema=ON",
+    ],
+)
+def test_writes_are_refused(tmp_path: Path, where: str, statement: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tracker = Tracker(":memory:" if where == "memory" else str(tmp_path / "track.db"))
+    tracker.log({"x": 0})
+    with pytest.raises(ReadOnlyTables):
+        tracker.conn.execute(statement)
+    with pytest.raises(ReadOnlyTables):
+        tracker.conn.cursor().execute(statement)
+    assert tracker.to_df()["x"].tolist() == [0]
+    assert not (tmp_path / "other.db").exists()
+    tracker.close()
+
+
+def test_cursor_held_open_neither_blocks_nor_changes(tmp_path: Path) -> None:
+    tracker = Tracker(str(tmp_path / "track.db"))
+    tracker.log_batch([{"x": number} for number in range(500)])
+    held = tracker.conn.execute("SELECT x FROM events")
+    assert held.fetchone() == (0,)
+    tracker.log({"x": 500, "y": "new"})
+    assert tracker.count_all() == 501
+    assert len(held.fetchall()) == 499
+    tracker.close()
+
+
+def test_a_table_named_events_takes_the_place_of_the_view(tmp_path: Path) -> None:
+    db = str(tmp_path / "track.db")
+    with Tracker(db) as one, Tracker(db, table="events") as two:
+        one.log({"x": 1})
+        assert one.conn.execute("SELECT x FROM events").fetchall() == [(1,)]
+        two.log({"x": 2})
+        assert two.conn.execute("SELECT x FROM events").fetchall() == [(2,)]
+        assert one.conn.execute('SELECT x FROM "default"').fetchall() == [(1,)]
+
+
+def test_keys_past_the_column_limit_come_back(tmp_path: Path) -> None:
+    row = {f"k{number}": number for number in range(2500)}
+    with Tracker(str(tmp_path / "track.db"), track_id="wide") as tracker:
+        tracker.log(row)
+        tracker.log({"k2400": 0.5})
+        assert tracker.set_value("k2450", "text") == 2
+        frame = tracker.to_df()
+        assert frame["k2499"].tolist()[0] == 2499 and frame["k2400"].tolist() == [2400.0, 0.5]
+        assert frame["k2450"].tolist() == ["text", "text"]
+        assert tracker.set_where("found", True, "k2400", 0.5) == 1

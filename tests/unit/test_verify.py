@@ -1,0 +1,165 @@
+"""`verify` names every harm with its file and line, and calls nothing harm that is none."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from tests.strategies import signed
+from xetrack.errors import FormatTooNew
+from xetrack.log.clock import wall_us
+from xetrack.log.codec import jsonl
+from xetrack.log.events import AssetAdded, AssetRemoved, RowLogged
+from xetrack.log.log import FileLog, MemoryLog
+from xetrack.log.segment import Writer
+from xetrack.log.verify import verify
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> FileLog:
+    return FileLog(tmp_path / "track.db.events")
+
+
+@pytest.fixture(params=["jsonl", "msgpack"])
+def writer(request: pytest.FixtureRequest, log: FileLog) -> Writer:
+    writer = log.writer("t", request.param)
+    for n in range(5):
+        writer.append_row("r", {"n": n, "text": "é" * n})
+    return writer
+
+
+def segment(log: FileLog) -> Path:
+    (info,) = log.segments("t")
+    return log.folder("t") / info.name
+
+
+def test_whole_log_is_ok(log: FileLog, writer: Writer) -> None:
+    log.writer("other").append_row("r", {})
+    report = verify(log, lambda: [])
+    assert report.ok and (report.segments, report.events) == (2, 8)
+    assert str(report).splitlines()[-1] == "ok"
+
+
+def test_log_in_memory_and_no_log_are_ok(tmp_path: Path) -> None:
+    memory = MemoryLog()
+    memory.writer("t").append_row("r", {})
+    assert verify(memory).ok and verify(memory).events == 2
+
+
+def test_cut_at_every_byte_names_the_torn_line_and_is_no_failure(log: FileLog, writer: Writer) -> None:
+    path = segment(log)
+    whole = path.read_bytes()
+    ends = [0]
+    for chunk in log.scan("t", path.name):
+        for event in chunk.events:
+            ends.append(ends[-1] + len(writer.codec.encode(event)))
+    for cut in range(len(whole)):
+        path.write_bytes(whole[:cut])
+        report = verify(log)
+        count = sum(end <= cut for end in ends) - 1
+        assert report.ok and report.events == count
+        torn = [(fault.path, fault.line, fault.offset) for fault in report.torn]
+        assert torn == ([] if cut in ends else [(str(path), count + 1, ends[count])])
+
+
+def test_every_flipped_byte_is_named_by_file_and_line(log: FileLog, writer: Writer) -> None:
+    path = segment(log)
+    whole = path.read_bytes()
+    (chunk,) = log.scan("t", path.name)
+    ends = [0]
+    for event in chunk.events:
+        ends.append(ends[-1] + len(writer.codec.encode(event)))
+    named = 0
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ (1 << place % 8)]) + whole[place + 1 :])
+        report = verify(log)
+        assert not report.ok and report.torn == []
+        (fault,) = report.damaged
+        line = sum(end <= place for end in ends)
+        assert (fault.path, fault.line) == (str(path), line)
+        assert f"{path}, line {line}" in str(report)
+        named += fault.event_id == chunk.events[line - 1].id
+    assert named > len(whole) * 0.6
+
+
+def test_unfinished_line_that_was_gone_on_from_is_damage(log: FileLog, writer: Writer) -> None:
+    path = segment(log)
+    whole = path.read_bytes()
+    (chunk,) = log.scan("t", path.name)
+    size = len(writer.codec.encode(chunk.events[-1]))
+    path.write_bytes(whole[:-size] + whole[-size:-10] + b"\n" + whole[-size:])
+    report = verify(log)
+    assert not report.ok and [fault.line for fault in report.damaged] == [6] and report.events == 6
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.zst"])
+def test_pack_must_hold_what_its_name_says(log: FileLog, suffix: str) -> None:
+    events = [RowLogged(id=f"{'a' * 16}-{n}", clock=n, run="r", data={"n": n}) for n in range(3)]
+    log.folder("t").mkdir(parents=True)
+
+    def pack(lines: bytes, name: str) -> Path:
+        path = log.folder("t") / f"{name}{suffix}"
+        path.write_bytes(zstandard.compress(lines) if suffix.endswith("zst") else lines)
+        return path
+
+    lines = b"".join(map(jsonl.encode, events))
+    good = hashlib.sha256(lines).hexdigest()
+    path = pack(lines, good)
+    assert verify(log).ok and verify(log).events == 3
+    path.unlink()
+    bad = pack(b"".join(map(jsonl.encode, events[:2])), good)
+    assert [fault.path for fault in verify(log).damaged] == [str(bad)]
+    bad.write_bytes(bad.read_bytes()[:-5])
+    assert [fault.path for fault in verify(log).damaged] == [str(bad)]
+
+
+def test_damaged_and_missing_assets_are_named(log: FileLog) -> None:
+    writer = log.writer("t")
+    digests = [log.assets.put({n})[0] for n in range(4)]
+    for digest in digests[:2]:
+        writer.append(AssetAdded, digest=digest)
+    writer.append_row("r", {"a": [{"$tuple": [{"$asset": digests[2]}]}], "b": {"$dict": {"$asset": "no digest"}}})
+    writer.append(AssetAdded, digest=digests[3])
+    writer.append(AssetRemoved, digest=digests[3])
+    assert verify(log).ok and verify(log).assets_checked == 4
+    paths = [Path(log.assets.where(digest)) for digest in digests]
+    paths[0].write_bytes(b"x")
+    for path in paths[1:]:
+        path.unlink()
+    report = verify(log)
+    assert report.assets_damaged == [str(paths[0])]
+    assert report.missing_assets == sorted(digests[1:3]) and not report.ok
+
+
+def test_clock_far_ahead_and_unknown_kinds_are_told_and_no_failure(log: FileLog) -> None:
+    log.writer("t").append_row("r", {})
+    ahead = wall_us() + 2 * 86_400_000_000
+    path = segment(log)
+    with open(path, "ab") as file:
+        file.write(signed(b'{"kind":"new.kind","id":"aaaaaaaaaaaaaaaa-7","clock":%d}' % ahead) + b"\n")
+    report = verify(log)
+    assert report.ok
+    assert report.future_clocks == {str(path): ahead} and report.unknown_kinds == {"new.kind": 1}
+
+
+def test_differing_tables_are_a_failure(log: FileLog, writer: Writer) -> None:
+    report = verify(log, lambda: ["table 't' differs"])
+    assert not report.ok and report.tables == ["table 't' differs"]
+
+
+def test_newer_format_is_refused(log: FileLog) -> None:
+    log.path.mkdir()
+    (log.path / "store.json").write_text('{"format":9}')
+    with pytest.raises(FormatTooNew):
+        verify(log)
+
+
+def test_report_is_json(log: FileLog, writer: Writer) -> None:
+    path = segment(log)
+    path.write_bytes(path.read_bytes()[:-1])
+    fields = json.loads(json.dumps(verify(log).to_json()))
+    assert fields["ok"] is True and fields["torn"][0]["line"] == 6

@@ -1,0 +1,34 @@
+"""Experiment tracking whose log is the truth and whose tables are a view of it.
+
+The door of the package: ``Tracker`` writes, ``Reader`` reads. Names load on
+first use, so ``import xetrack`` costs no pandas and no engine.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from xetrack.errors import XetrackError
+
+if TYPE_CHECKING:
+    from xetrack.read.reader import Reader as Reader
+    from xetrack.track.tracker import Tracker as Tracker
+
+__version__ = "1.0.0"
+__all__ = ["Reader", "Tracker", "XetrackError", "__version__"]
+
+_ROOMS = {"Reader": "xetrack.read.reader", "Tracker": "xetrack.track.tracker"}
+
+
+def __getattr__(name: str) -> object:
+    room = _ROOMS.get(name)
+    if room is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(room), name)
+    globals()[name] = found  # the next look-up does not come here
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

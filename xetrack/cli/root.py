@@ -1,0 +1,91 @@
+"""The app, its global options, and the one error handler of the command line.
+
+An error prints its message and its hint to stderr and ends with the exit code
+of its class: 1 failure, 2 wrong usage, 3 not found. A reader that stops early,
+such as ``head``, ends the command without a word.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import xetrack
+from xetrack.cli import change, query, rows, upkeep
+from xetrack.errors import XetrackError
+
+
+class _Commands(TyperGroup):
+    """Turns what a command raises into a message and an exit code."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        end = args.index("--") if "--" in args else len(args)
+        if "--debug" in args[:end]:  # wherever it is typed, it is the app's option
+            args = ["--debug", *(arg for i, arg in enumerate(args) if i >= end or arg != "--debug")]
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+        except BrokenPipeError:
+            # The reader has what it wanted; the exit must not flush into the pipe again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+        except XetrackError as error:
+            if ctx.params.get("debug"):
+                traceback.print_exc()
+            typer.echo(f"xt: {error.summary}", err=True)
+            if error.advice:
+                typer.echo(error.advice, err=True)
+            raise typer.Exit(error.exit_code) from error
+
+
+app = typer.Typer(
+    name="xt",
+    cls=_Commands,
+    help="Look at, change and check an experiment store.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"xetrack {xetrack.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the release and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback if a command fails.")] = False,
+) -> None:
+    pass
+
+
+for _family in (rows, query, change, upkeep):
+    _family.register(app)
+
+
+def main() -> None:
+    """Run the command line; the entry point of `xt` and `python -m xetrack`."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        app()
+    except Exception as error:  # the last resort: a bug, told in one line
+        if "--debug" in sys.argv:
+            raise
+        typer.echo(f"xt: unexpected {type(error).__name__}: {error}", err=True)
+        typer.echo("This is a bug; the same command with --debug shows where.", err=True)
+        sys.exit(1)

@@ -1,0 +1,111 @@
+"""Settings, resolved once: the argument, else ``XETRACK_*``, else the default.
+
+The only room that reads the environment. Every other room is handed what it
+needs, so a test never has to set a variable to steer one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+from xetrack.errors import InvalidArgument
+
+Engine = Literal["sqlite", "duckdb"]
+Durability = Literal["process", "disk"]
+Codec = Literal["jsonl", "msgpack"]
+
+_TRUE = {"1", "true", "yes", "on"}
+_FALSE = {"0", "false", "no", "off"}
+_RANK_VARIABLES = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a tracker, a reader or a command runs with.
+
+    ``durability="process"`` survives ``kill -9``, ``"disk"`` also a power cut.
+    ``events`` is the codec of new segments; both are always read.
+    ``tables_dir`` moves the tables off a network file system.
+    """
+
+    engine: Engine = "sqlite"
+    table: str = "default"
+    track_id: str | None = None
+    durability: Durability = "process"
+    events: Codec = "jsonl"
+    tables_dir: Path | None = None
+    warnings: bool = True
+
+    @classmethod
+    def resolve(
+        cls,
+        *,
+        engine: str | None = None,
+        table: str | None = None,
+        track_id: str | None = None,
+        durability: str | None = None,
+        events: str | None = None,
+        tables_dir: str | os.PathLike[str] | None = None,
+        warnings: bool | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> Settings:
+        """Settings of one call; ``None`` and empty variables mean "not given".
+
+        Raises:
+            InvalidArgument: naming the argument and what it may be.
+        """
+        env = os.environ if environ is None else environ
+
+        def given(name: str, argument: str | None) -> str | None:
+            return argument if argument is not None else env.get(f"XETRACK_{name.upper()}") or None
+
+        name = given("table", table)
+        folder = given("tables_dir", None if tables_dir is None else os.fspath(tables_dir))
+        return cls(
+            engine=cast(Engine, _one_of("engine", given("engine", engine), Engine)),
+            table="default" if name is None else name,
+            track_id=given("track_id", track_id),
+            durability=cast(Durability, _one_of("durability", given("durability", durability), Durability)),
+            events=cast(Codec, _one_of("events", given("events", events), Codec)),
+            tables_dir=None if folder is None else Path(folder).expanduser().absolute(),
+            warnings=_flag("XETRACK_WARNINGS", env) if warnings is None else warnings,
+        )
+
+
+def _one_of(name: str, chosen: str | None, choices: object) -> str:
+    """The first of ``choices`` is the default."""
+    allowed: tuple[str, ...] = get_args(choices)
+    if chosen is None:
+        return allowed[0]
+    if chosen not in allowed:
+        raise InvalidArgument(name, f"{chosen!r} is none of {', '.join(allowed)}")
+    return chosen
+
+
+def _flag(variable: str, env: Mapping[str, str]) -> bool:
+    text = env.get(variable, "").strip().lower()
+    if text in _TRUE or not text:
+        return True
+    if text in _FALSE:
+        return False
+    raise InvalidArgument(variable, f"{text!r} is neither 1 nor 0")
+
+
+def rank(environ: Mapping[str, str] | None = None) -> int | None:
+    """This process's number in a distributed job, as its launcher says it."""
+    env = os.environ if environ is None else environ
+    for variable in _RANK_VARIABLES:
+        if env.get(variable, "").isdecimal():
+            return int(env[variable])
+    return None
+
+
+def cache_home(environ: Mapping[str, str] | None = None) -> Path:
+    """The node-local folder for tables that cannot lie beside their log."""
+    env = os.environ if environ is None else environ
+    base = env.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(base) / "xetrack"

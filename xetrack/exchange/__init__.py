@@ -1,0 +1,1 @@
+"""The exchange floor: events that come from, or go to, another store."""

@@ -1,0 +1,371 @@
+"""Events to bytes and back, in both codecs: lines of JSON, records of MessagePack.
+
+Every line carries a CRC-32 of all before it; what does not check is never shown,
+it is reported as ``Damage`` and all else is read (law 8). ``split`` takes whole
+lines only and says how many bytes it used. Layout: docs/format.md, Line.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+from zlib import crc32
+
+import msgspec
+
+from xetrack.log.events import Event, Known, UnknownEvent, is_event_id
+
+_START = b'{"kind":'
+_CRC = b',"crc":"'
+#: Bytes of `,"crc":"xxxxxxxx"}` at the end of a line.
+_TAIL = 18
+_MARKER = b"\xc1XT\n"
+#: Bytes of marker, length and CRC in front of a record's payload.
+_FRAME = 12
+
+
+#: Makes the line of a row from seq, clock, wall time, run, data and batch.
+Framer = Callable[[int, int, "int | None", bytes, bytes, "int | None"], bytes]
+
+
+class Damage(NamedTuple):
+    """Bytes that are no event: where, how many, why; ``line`` counts from the start of what was read, from 0."""
+
+    offset: int
+    length: int
+    reason: str
+    line: int
+
+
+class Split(NamedTuple):
+    """What a buffer held: events in its order, bytes used, what is damaged, how many lines."""
+
+    events: list[Event]
+    consumed: int
+    damaged: list[Damage]
+    lines: int
+
+
+class _Any(msgspec.Struct, gc=False):
+    """The fields of an event of a kind that this release does not know."""
+
+    kind: str
+    id: str
+    clock: int
+    wall: int | None = None
+
+
+class Jsonl:
+    """A line of JSON per event, ended by a line feed."""
+
+    name = "jsonl"
+    suffix = ".jsonl"
+
+    def __init__(self) -> None:
+        self._encode = msgspec.json.Encoder().encode
+        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(Known)
+        self._other = msgspec.json.Decoder(_Any)
+
+    # -- writing
+
+    def encode(self, event: Event) -> bytes:
+        """The line of an event.
+
+        Raises:
+            UnicodeEncodeError: a text in it has a lone surrogate.
+        """
+        if isinstance(event, UnknownEvent):
+            return event.raw + b"\n"
+        body = self._encode(event)[:-1]
+        return b'%b,"crc":"%08x"}\n' % (body, crc32(body))
+
+    def encode_data(self, value: Any) -> bytes:
+        """A part of an event on its own, for ``row_framer``."""
+        return self._encode(value)
+
+    def row_framer(self, writer: str) -> Framer:
+        """Makes the lines of a writer's rows from parts already encoded: the bytes of ``encode``, sooner."""
+        start = b'{"kind":"row.logged","id":"%b-%%d","clock":%%d' % writer.encode()
+        plain = start + b',"run":%b,"data":%b'
+        batched = plain + b',"batch":%d'
+
+        def frame(seq: int, clock_us: int, wall_us: int | None, run: bytes, data: bytes, batch: int | None) -> bytes:
+            if wall_us is not None:
+                first = b"" if batch is None else b',"batch":%d' % batch
+                wall = b',"wall":%d' % wall_us
+                body = b"".join((start % (seq, clock_us), wall, b',"run":', run, b',"data":', data, first))
+            elif batch is None:
+                body = plain % (seq, clock_us, run, data)
+            else:
+                body = batched % (seq, clock_us, run, data, batch)
+            return b'%b,"crc":"%08x"}\n' % (body, crc32(body))
+
+        return frame
+
+    # -- reading
+
+    def split(self, buffer: bytes, at_end: bool = True) -> Split:
+        """The events of the whole lines in ``buffer``; bytes after the last line feed are left."""
+        consumed = buffer.rfind(b"\n") + 1
+        if not consumed:
+            return Split([], 0, [], 0)
+        if consumed != len(buffer):
+            buffer = buffer[:consumed]
+        lines = buffer.split(b"\n")
+        lines.pop()
+        crcs = tuple(map(crc32, [line[:-_TAIL] for line in lines]))
+        if b"".join([line[-_TAIL:] for line in lines]) == (b',"crc":"%08x"}' * len(lines)) % crcs:
+            try:
+                return Split(self._decoder.decode_lines(buffer), consumed, [], len(lines))
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                pass
+        return self._split_slowly(lines, consumed)
+
+    def _split_slowly(self, lines: list[bytes], consumed: int) -> Split:
+        events: list[Event] = []
+        damaged: list[Damage] = []
+        offset = 0
+        for number, line in enumerate(lines):
+            event = self.decode(line)
+            if event is not None:
+                events.append(event)
+            else:
+                rescued, gaps = self._rescue(line)
+                events += rescued
+                for start, end in gaps:
+                    reason = "its line end is another byte" if start and end == start + 1 else self._reason(line)
+                    damaged.append(Damage(offset + start, end - start, reason, number))
+            offset += len(line) + 1
+        return Split(events, consumed, damaged, len(lines))
+
+    def decode(self, line: bytes) -> Event | None:
+        """The event of a line without its end, None if the line does not check."""
+        body = line[:-_TAIL]
+        if line[-_TAIL:] != b',"crc":"%08x"}' % crc32(body):
+            return None
+        try:
+            event: Event = self._decoder.decode(line)
+            return event
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            pass
+        try:
+            other = self._other.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
+        return _unknown(other, line)
+
+    def _rescue(self, line: bytes) -> tuple[list[Event], list[tuple[int, int]]]:
+        """Events in a line that lost line ends joined, and the stretches that are none.
+
+        A line end that became another byte leaves two whole lines with that
+        byte in between. Both begin with the kind, both end with a CRC.
+        """
+        events: list[Event] = []
+        gaps: list[tuple[int, int]] = []
+        ends = [place + _TAIL for place in _all(line, _CRC)]
+        done = 0
+        for start in _all(line, _START):
+            if start < done:
+                continue
+            for end in ends:
+                event = self.decode(line[start:end]) if end > start + _TAIL else None
+                if event is not None:
+                    if start > done:
+                        gaps.append((done, start))
+                    events.append(event)
+                    done = end
+                    break
+        if done < len(line) or not line:
+            gaps.append((done, len(line)))
+        return events, gaps
+
+    def _reason(self, line: bytes) -> str:
+        if line[-_TAIL : -_TAIL + len(_CRC)] != _CRC or line[-2:] != b'"}':
+            return "it does not end with a CRC"
+        if line[-_TAIL:] != b',"crc":"%08x"}' % crc32(line[:-_TAIL]):
+            return "its CRC differs"
+        return "it checks, but holds no event"
+
+    def is_damage(self, tail: bytes) -> bool:
+        """Whether the bytes after the last line end are damage, not a line on its way or torn.
+
+        So it is when all but the last byte are a whole line: the last was its end.
+        """
+        return len(tail) > _TAIL and self.decode(tail[:-1]) is not None
+
+
+class Msgpack:
+    """A record per event: marker, length, CRC-32 of length and payload, payload."""
+
+    name = "msgpack"
+    suffix = ".msgpack"
+
+    def __init__(self) -> None:
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(Known)
+        self._other = msgspec.msgpack.Decoder(_Any)
+
+    # -- writing
+
+    def encode(self, event: Event) -> bytes:
+        """The record of an event.
+
+        Raises:
+            UnicodeEncodeError: a text in it has a lone surrogate.
+        """
+        if isinstance(event, UnknownEvent):
+            fields = msgspec.json.decode(event.raw)
+            fields.pop("crc", None)
+            return _record(self._encode(fields))
+        return _record(self._encode(event))
+
+    def encode_data(self, value: Any) -> bytes:
+        return self._encode(value)
+
+    def row_framer(self, writer: str) -> Framer:
+        """Makes the records of a writer's rows. See ``Jsonl.row_framer``."""
+        encode = self._encode
+        kind, id, clock, wall, run_key, data_key, batch_key = map(
+            encode, ("kind", "id", "clock", "wall", "run", "data", "batch")
+        )
+        start = b"".join((kind, encode("row.logged"), id))
+
+        def frame(seq: int, clock_us: int, wall_us: int | None, run: bytes, data: bytes, batch: int | None) -> bytes:
+            parts = [b"\x85", start, encode(f"{writer}-{seq}"), clock, encode(clock_us)]
+            if wall_us is not None:
+                parts += [wall, encode(wall_us)]
+            parts += [run_key, run, data_key, data]
+            if batch is not None:
+                parts += [batch_key, encode(batch)]
+            # A map of so many fields: the first byte of up to fifteen.
+            parts[0] = bytes([0x85 + (wall_us is not None) + (batch is not None)])
+            return _record(b"".join(parts))
+
+        return frame
+
+    # -- reading
+
+    def split(self, buffer: bytes, at_end: bool = True) -> Split:
+        """The events of the whole records in ``buffer``.
+
+        ``at_end`` says that no more bytes are known to follow: only then is a
+        record that reaches past the end taken for damage, if a whole one follows.
+        """
+        events: list[Event] = []
+        damaged: list[Damage] = []
+        offset = count = 0
+        while offset < len(buffer):
+            end = _record_end(buffer, offset)
+            event = self._record_event(buffer, offset, end) if end is not None and end <= len(buffer) else None
+            if event is not None:
+                assert end is not None
+                events.append(event)
+                offset = end
+            else:
+                if end is not None and end > len(buffer) and not at_end:
+                    break
+                following = self._next_record(buffer, offset + 1)
+                if following is None:
+                    break
+                damaged.append(Damage(offset, following - offset, self._reason(buffer, offset, end), count))
+                offset = following
+            count += 1
+        return Split(events, offset, damaged, count)
+
+    def _record_event(self, buffer: bytes, offset: int, end: int) -> Event | None:
+        if _checks(buffer, offset, end):
+            return self.decode(buffer[offset + _FRAME : end])
+        return None
+
+    def decode(self, payload: bytes) -> Event | None:
+        """The event of a record's payload, None if it holds none."""
+        try:
+            event: Event = self._decoder.decode(payload)
+            return event
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            pass
+        try:
+            other = self._other.decode(payload)
+            body = msgspec.json.encode(msgspec.msgpack.decode(payload))[:-1]
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
+        return _unknown(other, b'%b,"crc":"%08x"}' % (body, crc32(body)))
+
+    def _next_record(self, buffer: bytes, start: int) -> int | None:
+        """Where the next record begins that checks."""
+        for offset in _all(buffer, _MARKER, start):
+            end = _record_end(buffer, offset)
+            if end is not None and end <= len(buffer) and _checks(buffer, offset, end):
+                return offset
+        return None
+
+    def _reason(self, buffer: bytes, offset: int, end: int | None) -> str:
+        if end is None:
+            return "a record does not begin here"
+        if end > len(buffer) or not _checks(buffer, offset, end):
+            return "its CRC differs"
+        return "it checks, but holds no event"
+
+    def is_damage(self, tail: bytes) -> bool:
+        """Whether the bytes after the last whole record are damage, not a record on its way or torn."""
+        if not _MARKER.startswith(tail[:4]):
+            return True
+        if len(tail) < _FRAME:
+            return False
+        end = _record_end(tail, 0)
+        # A whole record that does not check, or one of which only the length is wrong.
+        return end is None or end <= len(tail) or _record(tail[_FRAME:])[8:] == tail[8:]
+
+
+def _record(payload: bytes) -> bytes:
+    length = struct.pack(">I", len(payload))
+    return b"".join((_MARKER, length, struct.pack(">I", crc32(payload, crc32(length))), payload))
+
+
+def _record_end(buffer: bytes, offset: int) -> int | None:
+    """Where the record at ``offset`` ends by its length; None if none begins there.
+
+    Past the end of the buffer if the frame itself is not whole.
+    """
+    if len(buffer) - offset < _FRAME:
+        return offset + _FRAME if _MARKER.startswith(buffer[offset : offset + 4]) else None
+    if buffer[offset : offset + 4] != _MARKER:
+        return None
+    return offset + _FRAME + int.from_bytes(buffer[offset + 4 : offset + 8], "big")
+
+
+def _checks(buffer: bytes, offset: int, end: int) -> bool:
+    crc = int.from_bytes(buffer[offset + 8 : offset + 12], "big")
+    return (
+        end - offset >= _FRAME and crc32(buffer[offset + _FRAME : end], crc32(buffer[offset + 4 : offset + 8])) == crc
+    )
+
+
+def _all(buffer: bytes, part: bytes, start: int = 0) -> Iterator[int]:
+    """Offsets of ``part``, ascending."""
+    place = buffer.find(part, start)
+    while place >= 0:
+        yield place
+        place = buffer.find(part, place + 1)
+
+
+_NAMES = {variant.__struct_config__.tag for variant in Known.__args__}
+
+
+def _unknown(other: _Any, raw: bytes) -> UnknownEvent | None:
+    """An event of a kind of a newer release; None where a known kind does not hold what it must."""
+    if other.kind in _NAMES or not is_event_id(other.id) or not 0 <= other.clock < 2**52:
+        return None
+    return UnknownEvent(id=other.id, clock=other.clock, wall=other.wall, kind_name=other.kind, raw=raw)
+
+
+Codec = Jsonl | Msgpack
+
+jsonl = Jsonl()
+msgpack = Msgpack()
+
+
+def codec_for(name: str) -> Codec:
+    """The codec of a file name, compressed or not, or by its own name."""
+    return msgpack if name.removesuffix(".zst").endswith("msgpack") else jsonl

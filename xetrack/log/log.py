@@ -1,0 +1,546 @@
+"""The log of a store: tables of segments, on disk or in memory, read and written.
+
+``Log`` is all that the floors above know: list, scan from an offset, read in
+total order, get a writer, keep assets. Lists and offsets only, no locks and no
+renames across folders, so that it could stand on an object store as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import stat
+import threading
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+import msgspec
+
+from xetrack.errors import FormatTooNew, InvalidTable, NotAStore, storage_error
+from xetrack.log import header
+from xetrack.log.clock import Clock
+from xetrack.log.codec import Damage, codec_for
+from xetrack.log.events import Event, WriterStarted
+from xetrack.log.segment import FileWriter, MemoryWriter, Writer
+
+if TYPE_CHECKING:
+    from xetrack.log.assets import Assets
+    from xetrack.log.merged import Merged
+
+STORE_FILE = "store.json"
+STORE_BYTES = b'{"format":1}\n'
+#: Major number of the newest format that this release reads.
+KNOWN_FORMAT = 1
+CHUNK_BYTES = 1 << 20
+
+_SEGMENT = re.compile(r"[a-z2-7]{16}\.(jsonl|msgpack)|[0-9a-f]{64}\.jsonl(\.zst)?")
+_SAFE = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
+_MAX_FOLDER_BYTES = 255
+
+Facts = Callable[[], dict[str, Any]]
+
+
+class SegmentInfo(NamedTuple):
+    """A segment or pack of a table, as the folder lists it."""
+
+    name: str
+    size: int
+    mtime_ns: int
+    inode: int
+
+
+class Chunk(NamedTuple):
+    """Some events of a segment, in its order: ``line_count`` whole lines from ``start`` to ``end``.
+
+    Offsets are of uncompressed bytes. ``line`` of a damage counts from where the scan began.
+    """
+
+    events: list[Event]
+    start: int
+    end: int
+    damaged: list[Damage]
+    line_count: int
+
+
+# -- names -------------------------------------------------------------------
+
+
+def table_folder(table: str) -> str:
+    """The folder of a table: its name, odd bytes as ``%XX``."""
+    name = "".join([chr(byte) if byte in _SAFE else f"%{byte:02X}" for byte in table.encode()])
+    return f"%2E{name[1:]}" if name.startswith(".") else name
+
+
+def table_from_folder(folder: str) -> str | None:
+    """The table of a folder, None if it is no table's."""
+    if not folder or folder.startswith("_"):
+        return None
+    try:
+        raw = re.sub(rb"%([0-9A-F]{2})", lambda match: bytes([int(match[1], 16)]), folder.encode())
+        table = raw.decode()
+    except UnicodeError:
+        return None
+    return table if table_folder(table) == folder else None
+
+
+def check_table(table: str) -> None:
+    """Refuse a name that no table can have.
+
+    Raises:
+        InvalidTable: and says why.
+    """
+    if not isinstance(table, str) or not table:
+        raise InvalidTable(table, "it is empty" if table == "" else "it is not text")
+    if table.startswith("_"):
+        raise InvalidTable(table, "names that begin with _ are xetrack's own")
+    if table.casefold() == "assets":
+        raise InvalidTable(table, "it is the table that lists assets")
+    try:
+        folder = table_folder(table)
+    except UnicodeEncodeError as error:
+        raise InvalidTable(table, "it has a lone surrogate, which no file name can hold") from error
+    if len(folder) > _MAX_FOLDER_BYTES:
+        raise InvalidTable(
+            table, f"its folder would be named by {len(folder)} bytes, {_MAX_FOLDER_BYTES} are the limit"
+        )
+
+
+# -- the log -----------------------------------------------------------------
+
+
+class Log(ABC):
+    """What both kinds of log can do. Threads may share one."""
+
+    clock: Clock
+    assets: Assets
+    unsorted: set[tuple[str, str]]
+
+    @abstractmethod
+    def exists(self) -> bool:
+        """Whether there is a log, if only an empty one."""
+
+    @abstractmethod
+    def create(self) -> None:
+        """Be there, if only empty.
+
+        Raises:
+            StorageError: the folder cannot be made.
+        """
+
+    @abstractmethod
+    def check_format(self) -> None:
+        """Refuse a log that this release cannot read; nothing is changed.
+
+        Raises:
+            FormatTooNew: a later release wrote it.
+            NotAStore: it is something else.
+        """
+
+    @abstractmethod
+    def tables(self) -> list[str]:
+        """Names of the tables, in alphabetical order."""
+
+    @abstractmethod
+    def segments(self, table: str) -> list[SegmentInfo]:
+        """Segments and packs of a table, by name; files of other names are ignored."""
+
+    @abstractmethod
+    def writer(self, table: str, codec: str = "jsonl") -> Writer:
+        """The writer of this process for a table: one for all that ask, a new one after a fork.
+
+        Raises:
+            InvalidTable: another table differs from the name only in case, or the name cannot be.
+        """
+
+    @abstractmethod
+    def look(self, table: str) -> None:
+        """Have this process's writers of a table see that their segments are in place."""
+
+    @abstractmethod
+    def where(self, table: str, name: str) -> str:
+        """Path of a segment, for reports."""
+
+    @abstractmethod
+    def _open(self, table: str, name: str) -> BinaryIO | None:
+        """The uncompressed bytes of a segment, None if it is not there any more."""
+
+    def scan(self, table: str, name: str, offset: int = 0, end: int | None = None) -> Iterator[Chunk]:
+        """Events of one segment from an offset on, about a megabyte at a time.
+
+        Whole lines only: what follows the last chunk's end is not there yet, or
+        torn. Nothing for a segment that is gone.
+
+        Raises:
+            FormatTooNew: its header names a format of a later release.
+            StorageError: the system would not read it.
+        """
+        try:
+            file = self._open(table, name)
+            if file is None:
+                return
+            with file:
+                yield from self._scan(table, name, file, offset, end)
+        except OSError as error:
+            raise storage_error(error, self.where(table, name)) from error
+
+    def _scan(self, table: str, name: str, file: BinaryIO, offset: int, end: int | None) -> Iterator[Chunk]:
+        codec = codec_for(name)
+        position, line, rest, at_end = offset, 0, b"", False
+        unpacking_failed = ""
+        try:
+            file.seek(offset)
+        except _unpacking_errors(name) as error:
+            unpacking_failed = str(error)
+        while not at_end:
+            # A line longer than a chunk: read more at a time, or each piece is searched again.
+            wanted = max(CHUNK_BYTES, len(rest))
+            if end is not None:
+                wanted = min(wanted, end - position - len(rest))
+            try:
+                piece = b"" if unpacking_failed else file.read(wanted)
+            except _unpacking_errors(name) as error:
+                piece, unpacking_failed = b"", str(error)
+            at_end = len(piece) < wanted or (end is not None and position + len(rest) + len(piece) >= end)
+            buffer = rest + piece if rest else piece
+            found = codec.split(buffer, at_end)
+            if position == 0 and found.events:
+                self._check_header(table, name, found.events[0])
+            rest = buffer[found.consumed :]
+            damaged = [
+                Damage(position + damage.offset, damage.length, damage.reason, line + damage.line)
+                for damage in found.damaged
+            ]
+            if unpacking_failed:
+                reason = f"it cannot be decompressed: {unpacking_failed}"
+                damaged.append(Damage(position + found.consumed, len(rest), reason, line + found.lines))
+            if found.consumed or damaged:
+                yield Chunk(found.events, position, position + found.consumed, damaged, found.lines)
+            position += found.consumed
+            line += found.lines
+
+    def _check_header(self, table: str, name: str, event: Event) -> None:
+        if isinstance(event, WriterStarted):
+            major = event.format.partition(".")[0]
+            if not major.isdecimal() or int(major) > KNOWN_FORMAT:
+                raise FormatTooNew(self.where(table, name), event.format, KNOWN_FORMAT)
+
+    def tail(self, table: str, name: str, offset: int, size: int) -> bytes:
+        """The bytes of a segment just before an offset, for fingerprints; fewer if they are not there.
+
+        Nothing for a compressed pack: its name is its fingerprint.
+        """
+        start = max(offset - size, 0)
+        return b"" if name.endswith(".zst") else self.read(table, name, start, offset - start)
+
+    def read(self, table: str, name: str, offset: int, size: int = -1) -> bytes:
+        """Bytes of a segment from an offset on, to its end or fewer; nothing if it is gone."""
+        try:
+            file = self._open(table, name)
+            if file is None:
+                return b""
+            with file:
+                file.seek(offset)
+                return file.read(size)
+        except OSError as error:
+            raise storage_error(error, self.where(table, name)) from error
+
+    def sha256(self, table: str, name: str) -> str:
+        """Digest of the uncompressed bytes of a segment: the name of a pack."""
+        digest = hashlib.sha256()
+        try:
+            file = self._open(table, name)
+            if file is not None:
+                with file:
+                    while piece := file.read(CHUNK_BYTES):
+                        digest.update(piece)
+        except OSError as error:
+            raise storage_error(error, self.where(table, name)) from error
+        return digest.hexdigest()
+
+    def first_clock(self, table: str, name: str, offset: int = 0) -> int | None:
+        """The smallest reading in the first whole lines from an offset on, None if there is no event.
+
+        Reads a piece only. A header may be followed by lines of a lost segment
+        with smaller readings, hence not just the first.
+        """
+        piece = 4096 if not name.endswith(".zst") else CHUNK_BYTES
+        while True:
+            chunks = list(self.scan(table, name, offset, offset + piece))
+            clocks = [event.clock for chunk in chunks for event in chunk.events]
+            if len(clocks) > 1 or self._ends_within(table, name, offset + piece):
+                return min(clocks, default=None)
+            piece *= 8
+
+    def _ends_within(self, table: str, name: str, offset: int) -> bool:
+        try:
+            return not self.read(table, name, offset, 1)
+        except _unpacking_errors(name):
+            return True
+
+    def merged(self, table: str, starts: dict[str, int], ends: dict[str, int] | None = None) -> Merged:
+        """All events of these segments from these offsets on, in total order.
+
+        ``ends`` bounds segments that grow faster than they are read. Duplicates
+        are not dropped. See ``Merged`` for what it yields.
+        """
+        from xetrack.log.merged import Merged
+
+        return Merged(self, table, starts, ends or {})
+
+    def find(self, table: str, event_id: str) -> Event | None:
+        """The event of an id, None if there is none that reads. Looks into its writer's segment first."""
+        writer = event_id.rpartition("-")[0]
+        names = [segment.name for segment in self.segments(table)]
+        for name in sorted(names, key=lambda name: not name.startswith(f"{writer}.")):
+            for chunk in self.scan(table, name):
+                for event in chunk.events:
+                    if event.id == event_id:
+                        return event
+        return None
+
+
+class FileLog(Log):
+    """A log in a folder. Nothing is made before the first event or asset."""
+
+    def __init__(self, path: Path | str, *, clock: Clock | None = None, facts: Facts | None = None) -> None:
+        """``facts`` adds to the header of each segment; a ``clock`` of one's own keeps the writers apart too."""
+        from xetrack.log.assets import FileAssets
+
+        self.path = Path(os.path.abspath(path))
+        self._more_facts = facts
+        self._shared = _Shared(clock) if clock is not None else _shared_of(self.path)
+        self.clock = self._shared.clock
+        self.assets: Assets = FileAssets(self.path / "_assets", self._prepare)
+        #: Segments found out of order, by table and name: their events are sorted in memory.
+        self.unsorted: set[tuple[str, str]] = set()
+
+    def create(self) -> None:
+        try:
+            self._prepare(self.path)
+        except OSError as error:
+            raise storage_error(error, self.path) from error
+
+    def exists(self) -> bool:
+        return (self.path / STORE_FILE).exists() or self.path.is_dir()
+
+    def check_format(self) -> None:
+        file = self.path / STORE_FILE
+        try:
+            if not self.path.is_dir():
+                raise NotAStore(self.path, "its log is not a folder")
+            try:
+                raw = file.read_bytes()
+            except FileNotFoundError:
+                # Another process may be making the store this moment, or was killed while it did: the folder is
+                # empty, or has drafts. After an interrupted copy the segments say what the file would have said.
+                strangers = [entry for entry in self.path.iterdir() if not entry.name.startswith(f"{STORE_FILE}.")]
+                if not strangers or self.tables():
+                    return
+                raw = file.read_bytes()
+        except FileNotFoundError:
+            raise NotAStore(self.path, f"there is no {STORE_FILE} in it") from None
+        except OSError as error:
+            raise storage_error(error, file) from error
+        try:
+            number = msgspec.json.decode(raw, type=_StoreFile).format
+        except msgspec.DecodeError as error:
+            raise NotAStore(self.path, f"its {STORE_FILE} does not say its format") from error
+        if number > KNOWN_FORMAT:
+            raise FormatTooNew(self.path, number, KNOWN_FORMAT)
+
+    def tables(self) -> list[str]:
+        try:
+            with os.scandir(self.path) as entries:
+                names = [table_from_folder(entry.name) for entry in entries if entry.is_dir()]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise storage_error(error, self.path) from error
+        return sorted(name for name in names if name is not None)
+
+    def segments(self, table: str) -> list[SegmentInfo]:
+        folder = self.folder(table)
+        found = []
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if _SEGMENT.fullmatch(entry.name):
+                        try:
+                            status = os.stat(entry.path)
+                        except FileNotFoundError:
+                            continue  # taken away since the folder was read
+                        if not stat.S_ISREG(status.st_mode):
+                            continue
+                        found.append(SegmentInfo(entry.name, status.st_size, status.st_mtime_ns, status.st_ino))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise storage_error(error, folder) from error
+        return sorted(found)
+
+    def folder(self, table: str) -> Path:
+        return self.path / table_folder(table)
+
+    def where(self, table: str, name: str) -> str:
+        return str(self.folder(table) / name)
+
+    def _open(self, table: str, name: str) -> BinaryIO | None:
+        try:
+            file: BinaryIO = open(self.folder(table) / name, "rb", buffering=0)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if name.endswith(".zst"):
+            import zstandard
+
+            return zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True, closefd=True)
+        return file
+
+    def writer(self, table: str, codec: str = "jsonl") -> Writer:
+        check_table(table)
+        with self._shared.lock:
+            writer = self._shared.writers.get((table, codec))
+            if writer is None:
+                self._refuse_case_clash(table)
+                folder = self.folder(table)
+                writer = FileWriter(folder, codec_for(codec), self.clock, self._facts, lambda: self._prepare(folder))
+                self._shared.writers[table, codec] = writer
+            return writer
+
+    def look(self, table: str) -> None:
+        for (name, _), writer in list(self._shared.writers.items()):
+            if name == table:
+                writer.look()
+
+    def _refuse_case_clash(self, table: str) -> None:
+        for other in self.tables():
+            if other != table and other.casefold() == table.casefold():
+                raise InvalidTable(table, f"there is a table {other!r}, and some systems take both for one folder")
+
+    def _facts(self) -> dict[str, Any]:
+        return header.facts(self._more_facts() if self._more_facts else {})
+
+    def _prepare(self, folder: Path) -> None:
+        """Make a folder of the store, and the store around it where there is none."""
+        folder.mkdir(parents=True, exist_ok=True)
+        file = self.path / STORE_FILE
+        if not file.exists():
+            # Complete from the first moment on; the bytes are the same whoever comes first.
+            draft = self.path / f"{STORE_FILE}.{os.getpid()}.{threading.get_ident()}"
+            draft.write_bytes(STORE_BYTES)
+            try:
+                os.replace(draft, file)
+            except PermissionError:  # Windows, while another process reads it
+                draft.unlink()
+
+
+class _StoreFile(msgspec.Struct):
+    format: int
+
+
+class MemoryLog(Log):
+    """A log that ends with its process."""
+
+    def __init__(self, *, clock: Clock | None = None, facts: Facts | None = None) -> None:
+        from xetrack.log.assets import MemoryAssets
+
+        self._more_facts = facts
+        self._shared = _Shared(clock)
+        self.clock = self._shared.clock
+        self.assets: Assets = MemoryAssets()
+        self._tables: dict[str, dict[str, bytearray]] = {}
+        self.unsorted: set[tuple[str, str]] = set()
+
+    def create(self) -> None:
+        """It is there from the start."""
+
+    def exists(self) -> bool:
+        return True
+
+    def check_format(self) -> None:
+        """It is always this release's own."""
+
+    def tables(self) -> list[str]:
+        return sorted(table for table, segments in list(self._tables.items()) if segments)
+
+    def segments(self, table: str) -> list[SegmentInfo]:
+        return sorted(SegmentInfo(name, len(lines), 0, 0) for name, lines in list(self._tables.get(table, {}).items()))
+
+    def look(self, table: str) -> None:
+        """Nothing can take them away."""
+
+    def where(self, table: str, name: str) -> str:
+        return f":memory:/{table_folder(table)}/{name}"
+
+    def _open(self, table: str, name: str) -> BinaryIO | None:
+        lines = self._tables.get(table, {}).get(name)
+        return None if lines is None else io.BytesIO(bytes(lines))
+
+    def writer(self, table: str, codec: str = "jsonl") -> Writer:
+        check_table(table)
+        with self._shared.lock:
+            writer = self._shared.writers.get((table, codec))
+            if writer is None:
+                segments = self._tables.setdefault(table, {})
+                writer = MemoryWriter(segments, codec_for(codec), self.clock, self._facts)
+                self._shared.writers[table, codec] = writer
+            return writer
+
+    def _facts(self) -> dict[str, Any]:
+        return header.facts(self._more_facts() if self._more_facts else {})
+
+
+# -- what a process has once for a store -------------------------------------
+
+
+class _Shared:
+    """Clock and writers of one store in this process, however often it is opened."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.clock = clock or Clock()
+        self.lock = threading.Lock()
+        self.writers: weakref.WeakValueDictionary[tuple[str, str], Writer] = weakref.WeakValueDictionary()
+        _all_shared.add(self)
+
+    def _forked(self) -> None:
+        self.lock = threading.Lock()
+        # Writers that the parent's trackers hold in this copy go on as new ones by themselves.
+        self.writers = weakref.WeakValueDictionary()
+
+
+_all_shared: weakref.WeakSet[_Shared] = weakref.WeakSet()
+_by_path: weakref.WeakValueDictionary[str, _Shared] = weakref.WeakValueDictionary()
+_by_path_lock = threading.Lock()
+
+
+def _shared_of(path: Path) -> _Shared:
+    real = os.path.realpath(path)
+    with _by_path_lock:
+        shared = _by_path.get(real)
+        if shared is None:
+            shared = _by_path[real] = _Shared()
+        return shared
+
+
+def _unpacking_errors(name: str) -> tuple[type[Exception], ...]:
+    """What a damaged compressed pack raises; nothing for other files."""
+    if not name.endswith(".zst"):
+        return ()
+    import zstandard
+
+    return (zstandard.ZstdError,)
+
+
+def _forked() -> None:
+    global _by_path_lock
+    _by_path_lock = threading.Lock()
+    for shared in list(_all_shared):
+        shared._forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

@@ -1,0 +1,1 @@
+"""The read side: tables become data frames."""

@@ -1,0 +1,132 @@
+"""Tables to data frames: the reading side, and changes to rows of any run.
+
+A reader asks the tables for rows, which catch up first. Its changes are events
+like a tracker's: they touch what was there when it made them (law 6).
+"""
+
+from __future__ import annotations
+
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from xetrack.config import Settings
+from xetrack.errors import InvalidArgument, TableNotFound
+from xetrack.store import Store, Table, open_store
+from xetrack.track.rows import make_condition, make_value
+from xetrack.track.session import Session
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from xetrack.tables.sqlite import TablesConnection
+
+
+class Reader:
+    """Reads one table of a store that exists; opening creates nothing.
+
+    Raises:
+        StoreNotFound: no store at ``db``; names that are near are listed.
+        TableNotFound: the store has tables, but not this one.
+
+    >>> Reader("track.db").to_df(head=2)
+    """
+
+    def __init__(
+        self,
+        db: str | Path,
+        engine: Literal["duckdb", "sqlite"] | None = None,
+        table: str | None = None,
+        at: str | None = None,
+    ) -> None:
+        settings = Settings.resolve(engine=engine, table=table)
+        if settings.engine != "sqlite":
+            raise InvalidArgument("engine", f"{settings.engine!r} is not built yet, only 'sqlite' is")
+        if at is not None:
+            raise InvalidArgument("at", "this release does not do that yet")
+        self.db = str(db)
+        self._store: Store = open_store(db, settings=settings)
+        self._table: Table = self._store.table(settings.table)
+        tables = self._store.tables()
+        if tables and self._table.name not in tables:
+            raise TableNotFound(self._table.name, self.db, tables)
+        self._session = Session(self._store, self._table.name, settings.events)
+        weakref.finalize(self, self._session.close_silently).atexit = False
+
+    @property
+    def table_name(self) -> str:
+        return self._table.name
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns of the table, ``timestamp`` and ``track_id`` first."""
+        return self._table.columns
+
+    @property
+    def dtypes(self) -> dict[str, type]:
+        """Python type of each column."""
+        return self._table.dtypes
+
+    @property
+    def conn(self) -> TablesConnection:
+        """A read-only connection that sees everything logged before each query."""
+        conn = self._table.connection()
+        conn.owner = self  # a reader that nobody else holds must not close under it
+        return conn
+
+    def to_df(self, track_id: str | None = None, head: int | None = None, tail: int | None = None) -> pd.DataFrame:
+        """Rows of one run or of all, in the order of the log; first or last ones only if asked.
+
+        ``head`` and ``tail`` both apply to the run, not to the whole table.
+        """
+        return self._table.frame(track_id, head=head, tail=tail)
+
+    def latest(self) -> pd.DataFrame:
+        """Rows of the newest run by time; an empty frame if there is none."""
+        run = self._table.latest_run()
+        return self._table.frame(head=0) if run is None else self._table.frame(run)
+
+    def __len__(self) -> int:
+        return self._table.count()
+
+    def __bool__(self) -> bool:
+        """A reader is true, also of an empty table."""
+        return True
+
+    def __repr__(self) -> str:
+        return f"Reader(db={self.db!r}, table={self.table_name!r})"
+
+    def delete_run(self, track_id: str) -> int:
+        """Hide all rows of a run that are there now, and return how many.
+
+        Raises:
+            RunNotFound: the table has no such run.
+        """
+        return self._table.delete_run(self._session.writer, track_id)
+
+    def set_value(self, key: str, value: Any, track_id: str | None = None) -> int:
+        """Set one column in all rows of a run, or of every run, and return how many changed."""
+        name, wire = make_value(key, value, self._session.put)
+        return self._table.set_value(self._session.writer, name, wire, track_id)
+
+    def set_where(self, key: str, value: Any, where_key: str, where_value: Any, track_id: str | None = None) -> int:
+        """Set one column where another has a value, in a run or in every run.
+
+        Returns how many rows changed. Which rows those are is decided now.
+        """
+        name, wire = make_value(key, value, self._session.put)
+        where_name, where_wire = make_condition(where_key, where_value)
+        return self._table.set_where(self._session.writer, name, wire, where_name, where_wire, track_id)
+
+    @classmethod
+    def read_db(
+        cls,
+        db: str | Path,
+        engine: Literal["duckdb", "sqlite"] | None = None,
+        table: str | None = None,
+        track_id: str | None = None,
+        head: int | None = None,
+        tail: int | None = None,
+    ) -> pd.DataFrame:
+        """Rows of a store as a frame, in one call."""
+        return cls(db, engine=engine, table=table).to_df(track_id=track_id, head=head, tail=tail)

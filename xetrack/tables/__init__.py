@@ -1,0 +1,1 @@
+"""The tables floor: rows derived from the log, disposable, rebuilt at will."""

@@ -1,0 +1,488 @@
+"""One pass over events in total order: decides the rows and tells the backend.
+
+Rows go through column by column, thousands at a time; mutations one by one.
+A pass that catches up raises ``RebuildNeeded`` when an earlier decision would
+have come out otherwise; a pass that rebuilds goes on learning instead, so that
+the next one can do it right.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+
+from xetrack.log.cells import BOOL, FLOAT, INT, NULL, TEXT, cell, column_type, flag
+from xetrack.log.events import (
+    Event,
+    EventUndone,
+    PayloadRedacted,
+    RowLogged,
+    RowsReplaced,
+    RunDeleted,
+    RunProtected,
+    RunRewound,
+    RunUnprotected,
+    TableReset,
+    UnknownEvent,
+    ValueSet,
+    WriterStarted,
+    event_key,
+    split_id,
+)
+from xetrack.log.log import Log
+from xetrack.log.ranges import Frontier, RangeSet
+from xetrack.tables.base import SLOT_BITS, Backend
+from xetrack.tables.layout import FIXED, OVERFLOW, Column, KeyFacts, Position, arrange, keeps_cells
+from xetrack.tables.places import Places, RebuildNeeded, rows_in
+from xetrack.tables.state import TableState, settle, verdict
+
+logger = logging.getLogger("xetrack")
+_BATCH_ROWS = 8192
+#: So many new columns at once are had sooner by making the table again.
+_MANY_COLUMNS = 50
+_ONLY_ROWS = frozenset({RowLogged})
+_PLAIN = {float: FLOAT, int: INT, bool: BOOL, str: TEXT, type(None): NULL}
+_NUMBERS = {float, int, bool, type(None)}
+_WORDS = {str, type(None)}
+_SAFE_INT = 2**53 - 1
+_wall, _timestamp = attrgetter("wall"), attrgetter("timestamp")
+_json = msgspec.json.Encoder()
+
+
+class Pass:
+    """Applies events to one table. ``project`` any number of times, then ``finish`` once."""
+
+    def __init__(
+        self,
+        log: Log,
+        backend: Backend,
+        table: str,
+        state: TableState,
+        seen: Frontier,
+        numbers: dict[str, int],
+        masks: dict[str, int] | None = None,
+        *,
+        rebuilding: bool = False,
+    ) -> None:
+        self.log, self.backend, self.table = log, backend, table
+        self.state, self.seen, self.numbers = state, seen, numbers
+        self.masks = masks or {}
+        self.rebuilding = rebuilding
+        #: Rows are no longer written: this pass only finds out what the next one must know.
+        self.learning = False
+        self.offsets: dict[str, int] = {}
+        self.damaged: dict[str, int] = {}
+        self.touched: set[str] = set()
+        #: The bookkeeping of the table was dropped on the way: all of it must be saved.
+        self.forgot = False
+        self._pending: list[RowLogged] = []
+        self._columns = {column.key: column for column in state.columns}
+        self._seconds = _Seconds()
+        self._unplaced = False
+        self._places = Places(backend, table, state, numbers, rebuilding)
+        self._settle()
+
+    def _settle(self) -> None:
+        settlement = self.state.settlement
+        self._cancelled = Frontier.from_wire(settlement.cancelled)
+        self._voided = Frontier.from_wire(settlement.voided)
+        self._redacted = Frontier.from_wire(settlement.redacted)
+        self._excluded = Frontier()
+        for ids in (self._cancelled, self._voided, self._redacted):
+            self._excluded.update(ids)
+        self._awaited = Frontier.from_wire(self.state.awaited)
+
+    # the flow
+
+    def project(self, starts: dict[str, int], ends: dict[str, int]) -> None:
+        """Apply the events of the segments from these offsets on, as far as they were long when listed.
+
+        Without an end, a program that logs faster than rows are written would never be caught up with.
+        """
+        self.offsets.update(starts)
+        for run in self.log.merged(self.table, starts, ends):
+            self.offsets[run.segment] = run.end_offset
+            if run.damaged:
+                self.damaged[run.segment] = self.damaged.get(run.segment, 0) + run.damaged
+            pending = self._pending
+            if _ONLY_ROWS.issuperset(map(type, run.events)):
+                pending += run.events  # type: ignore[arg-type]  # just checked
+                if len(pending) >= _BATCH_ROWS:
+                    self._flush()
+                continue
+            for event in run.events:
+                if type(event) is RowLogged:
+                    pending.append(event)
+                else:
+                    self._flush()
+                    self._event(event)
+                    pending = self._pending
+            if len(pending) >= _BATCH_ROWS:
+                self._flush()
+        self._flush()
+
+    def finish(self) -> None:
+        """Bring the columns into their order and types, once for all that was projected."""
+        columns = self._arrange()
+        current = self.state.columns
+        if columns != current:
+            # A key that moved to or from the overflow has its cells there: only a rebuild moves them.
+            if {column.key for column in columns if column.stored} != {
+                column.key for column in current if column.stored
+            }:
+                self._redo()
+            self.backend.reshape(self.table, current, columns)
+            self.state.columns = columns
+        self.state.awaited = self._awaited.to_wire()
+
+    def _redo(self, *, types_only: bool = False) -> None:
+        if not self.rebuilding:
+            raise RebuildNeeded(types_only)
+        self.learning = True
+
+    # rows
+
+    def _flush(self) -> None:
+        if self._pending:
+            rows, self._pending = self._pending, []
+            self._rows(rows)
+
+    def _rows(self, events: list[RowLogged]) -> None:
+        events, origins = self._take(events)
+        if not events:
+            return
+        clocks = [event.clock for event in events]
+        self.state.last_clock = max(self.state.last_clock, clocks[-1])
+        if self._awaited and clocks[0] <= self.state.last_mutation[0]:
+            for event in events:
+                key = event_key(event)
+                if key < self.state.last_mutation and self._awaited.contains(key[1], key[2]) and not self.rebuilding:
+                    raise RebuildNeeded
+        shapes: dict[tuple[str, ...], list[int]] = {}
+        keys = [tuple(event.data) for event in events]
+        if keys.count(keys[0]) == len(keys):
+            shapes[keys[0]] = []
+        else:
+            for index, shape in enumerate(keys):
+                shapes.setdefault(shape, []).append(index)
+        parts = []
+        for shape, indexes in shapes.items():
+            chosen = [events[index] for index in indexes] if indexes else events
+            wires: list[Sequence[Any]] = list(zip(*[event.data.values() for event in chosen], strict=True))
+            kinds = [set(map(type, column)) for column in wires]
+            self._meet(shape, chosen[0], wires, kinds)
+            parts.append((shape, indexes, chosen, wires, kinds))
+        self._add_columns()
+        if self.learning:
+            return
+        rows = self._places.place(clocks, origins)
+        for shape, indexes, chosen, wires, kinds in parts:
+            numbers = [rows[index] for index in indexes] if indexes else rows
+            self._write(shape, numbers, chosen, wires, kinds)
+        self._places.remember(rows, origins)
+
+    def _take(self, events: list[RowLogged]) -> tuple[list[RowLogged], list[tuple[str, int]]]:
+        """Drop what was read before and what does not count; the rest with their writers and seqs."""
+        ids = [event.id for event in events]
+        cut = ids[0].rindex("-") + 1
+        prefix = ids[0][:cut]
+        if len({id[:cut] for id in ids}) == 1:
+            writer, first = prefix[:-1], int(ids[0][cut:])
+            seqs = [int(id[cut:]) for id in ids]
+            ranges = self._ranges(writer)
+            last = first + len(seqs) - 1
+            if not self._excluded and first > ranges.last and seqs == list(range(first, last + 1)):
+                ranges.add_range(first, last)
+                return events, [(writer, seq) for seq in seqs]
+        taken, origins = [], []
+        for event in events:
+            origin = split_id(event.id)
+            ranges = self._ranges(origin[0])
+            if origin[1] in ranges:
+                continue
+            ranges.add(origin[1])
+            if not self._excluded.contains(*origin):
+                taken.append(event)
+                origins.append(origin)
+        return taken, origins
+
+    def _ranges(self, writer: str) -> RangeSet:
+        self.touched.add(writer)
+        ranges = self.seen.ranges.get(writer)
+        if ranges is None:
+            ranges = self.seen.ranges[writer] = RangeSet()
+            self.numbers[writer] = len(self.numbers) + 1
+        return ranges
+
+    def _meet(
+        self, shape: tuple[str, ...], event: RowLogged, wires: Sequence[Sequence[Any]], kinds: list[set[type]]
+    ) -> None:
+        """Note what rows of one shape say about its keys; ``event`` is the first of them in the batch."""
+        key = event_key(event)
+        for index, (name, column, types) in enumerate(zip(shape, wires, kinds, strict=True)):
+            self._note(name, (*key, index), _mask(column, types))
+
+    def _note(self, key: str, place: tuple[int, str, int, int], mask: int) -> None:
+        """Note that a key appeared here with values of these types."""
+        known = self.state.facts.get(key)
+        if known is None:
+            self.state.facts[key] = KeyFacts(self.masks.get(key, 0) | mask, place)
+            self._unplaced = True
+            return
+        if place < known.first:
+            known.first = place
+        if mask | known.mask != known.mask:
+            known.mask |= mask
+            old = self._columns.get(key)
+            if old is not None and (new := column_type(known.mask)) != old.type:
+                if old.stored and not keeps_cells(old.type, new):
+                    self._redo(types_only=True)
+                self._columns[key] = old._replace(type=new)
+
+    def _add_columns(self) -> None:
+        """Give the keys met since the last time their columns."""
+        if not self._unplaced:
+            return
+        self._unplaced = False
+        columns = self._arrange()
+        names = {column.key: (column.name, column.stored) for column in columns}
+        if any(names[column.key] != (column.name, column.stored) for column in self.state.columns):
+            self._redo()
+        news = [column for column in columns if column.key not in self._columns]
+        self._columns.update((column.key, column) for column in news)
+        current = self.state.columns
+        if not all(column.stored for column in news) and all(column.stored for column in current):
+            logger.warning(
+                "Table %r has more than %d keys: the rest live in its JSON column %s. Frames show them all.",
+                self.table,
+                self.backend.limit,
+                OVERFLOW,
+            )
+        if self.learning:
+            return
+        if len(news) > _MANY_COLUMNS:
+            self.backend.reshape(self.table, current, [*current, *news])
+        else:
+            for column in news:
+                self.backend.add_column(self.table, column)
+        current += news
+
+    def _arrange(self) -> list[Column]:
+        return arrange(self.state.facts, self.backend.limit)
+
+    def _write(
+        self,
+        shape: tuple[str, ...],
+        rows: Sequence[int],
+        events: list[RowLogged],
+        wires: list[Sequence[Any]],
+        kinds: list[set[type]],
+    ) -> None:
+        """Insert rows of one shape, made column by column."""
+        names = list(FIXED)
+        series: list[Sequence[Any]] = [rows, self._timestamps(events), [event.run for event in events]]
+        extra: list[tuple[str, Sequence[Any]]] = []
+        for key, column, types in zip(shape, wires, kinds, strict=True):
+            target = self._columns[key]
+            if not target.stored:
+                extra.append((key, column))
+                continue
+            names.append(target.name)
+            series.append(_cells(column, types, target.type))
+        if extra:
+            names.append(OVERFLOW)
+            series.append(
+                [_json.encode({key: column[row] for key, column in extra}).decode() for row in range(len(rows))]
+            )
+        self.backend.insert(self.table, names, zip(*series, strict=True))
+
+    def _timestamps(self, events: list[RowLogged]) -> list[str]:
+        """Local time where the row was logged, from the event's clock."""
+        seconds = self._seconds
+        if len(seconds) > 100_000:
+            seconds.clear()
+        offsets = self.state.offsets
+        writers = {event.id.rpartition("-")[0] for event in events}
+        in_utc = all(offsets.get(writer) == 0 for writer in writers)
+        if in_utc and not any(map(_wall, events)) and not any(map(_timestamp, events)):
+            return [f"{seconds[event.clock // 1_000_000]}{event.clock % 1_000_000:06d}" for event in events]
+        texts = []
+        for event in events:
+            if event.timestamp is not None:
+                texts.append(event.timestamp)
+                continue
+            clock_us = event.clock if event.wall is None else event.wall
+            offset_s = offsets.get(split_id(event.id)[0])
+            clock_us += (offset_s or 0) * 1_000_000
+            # Without its header a segment's local time is not known: UTC then, and said so.
+            zone = "+00:00" if offset_s is None else ""
+            texts.append(f"{seconds[clock_us // 1_000_000]}{clock_us % 1_000_000:06d}{zone}")
+        return texts
+
+    # mutations
+
+    def _event(self, event: Event) -> None:
+        writer, seq = split_id(event.id)
+        ranges = self._ranges(writer)
+        if seq in ranges:
+            return
+        if isinstance(event, MUTATIONS):
+            key = event_key(event)
+            frontier = self._frontier(event)
+            complete = frontier.issuperset(self.seen) and key > self._newest()
+            self._await(frontier)
+            self._mutation(event, key, frontier, complete)
+            self.state.last_mutation = max(self.state.last_mutation, key)
+        elif isinstance(event, WriterStarted):
+            if ranges and not self.rebuilding:
+                raise RebuildNeeded  # its rows were shown in UTC for want of it
+            if event.utc_offset_s is not None:
+                self.state.offsets[writer] = event.utc_offset_s
+        elif isinstance(event, UnknownEvent):
+            kinds = self.state.unknown_kinds
+            kinds[event.kind_name] = kinds.get(event.kind_name, 0) + 1
+        ranges.add(seq)
+        self.state.last_clock = max(self.state.last_clock, event.clock)
+
+    def _newest(self) -> Position:
+        """A place behind every row and mutation applied so far."""
+        return max(((self.state.last_row >> SLOT_BITS), "~", 0), self.state.last_mutation)
+
+    def _mutation(self, event: Event, key: Position, frontier: Frontier, complete: bool) -> None:
+        origin = (key[1], key[2])
+        found = verdict(event)
+        if found is not None:
+            self.state.verdicts.append(found)
+            if self.rebuilding:
+                # Settlements are compared when the pass is over; until then, write on only if this one was known.
+                if not self._cancelled.contains(*origin) and not self._excluded.issuperset(
+                    Frontier.from_wire(found[2])
+                ):
+                    self.learning = True
+            elif isinstance(event, TableReset) and complete and not self._excluded.contains(*origin):
+                self._reset()
+            elif settle(self.state.verdicts) != self.state.settlement:
+                self._redo()
+            return
+        if self._cancelled.contains(*origin) or self._redacted.contains(*origin):
+            return
+        match event:
+            case ValueSet():
+                if not self._voided.contains(*origin):
+                    self._set(event, key, frontier, complete)
+            case RunDeleted():
+                self._hide(event.run, self._targets(frontier, key, complete))
+            case RunRewound() | RowsReplaced():
+                self._hide(None, self._targets(frontier.intersection(Frontier.from_wire(event.rows)), key, False))
+            case RunProtected() | RunUnprotected():
+                known = self.state.protected.get(event.run)
+                if known is None or known[0] < key:
+                    self.state.protected[event.run] = (key, isinstance(event, RunProtected))
+
+    def _frontier(self, event: Any) -> Frontier:
+        frontier = Frontier.from_wire(event.seen)
+        if event.base is not None:
+            earlier = self.log.find(self.table, event.base)
+            frontier.update(Frontier.from_wire(getattr(earlier, "seen", None) or {}))
+        return frontier
+
+    def _await(self, frontier: Frontier) -> None:
+        missing = frontier.minus(self.seen)
+        if missing:
+            self._awaited.update(missing)
+
+    def _reset(self) -> None:
+        """Empty the table: everything read so far was seen by the one who reset it."""
+        self.backend.forget(self.table)
+        self.backend.create(self.table, [])
+        self.forgot = True
+        self.touched.update(self.numbers)
+        state = self.state
+        state.facts, state.columns, state.last_set = {}, [], {}
+        state.settlement = settle(state.verdicts)
+        self._columns = {}
+        self._settle()
+
+    def _set(self, event: ValueSet, key: Position, frontier: Frontier, complete: bool) -> None:
+        state = self.state
+        if key < state.last_set.get(event.key, (-1, "", 0)) and not self.rebuilding:
+            raise RebuildNeeded
+        state.last_set[event.key] = key
+        self._note(event.key, (*key, 0), flag(event.value))
+        self._add_columns()
+        if self.learning:
+            return
+        column = self._columns[event.key]
+        value = event.value
+        if column.stored and value is not None:
+            value = cell(value, column.type)
+        if event.rows is not None:
+            targets = self._targets(frontier.intersection(Frontier.from_wire(event.rows)), key, False)
+            self.backend.set_cells(self.table, column, value, None, targets)
+        else:
+            self.backend.set_cells(self.table, column, value, event.run, self._targets(frontier, key, complete))
+
+    def _hide(self, run: str | None, rows: Sequence[int] | None) -> None:
+        if self.learning:
+            return
+        self.backend.hide(self.table, run, rows)
+        self.state.hides = True
+
+    def _targets(self, frontier: Frontier, key: Position, complete: bool) -> list[int] | None:
+        """Rows in the frontier and before the mutation; None where that is all of them."""
+        if complete or self.learning:
+            return None
+        return rows_in(self.backend, self.table, self.numbers, frontier, key)
+
+
+MUTATIONS = (
+    ValueSet,
+    RunDeleted,
+    RunRewound,
+    RunProtected,
+    RunUnprotected,
+    TableReset,
+    RowsReplaced,
+    EventUndone,
+    PayloadRedacted,
+)
+
+
+class _Seconds(dict[int, str]):
+    """Text of each second since 1970, up to its fraction."""
+
+    def __missing__(self, second: int) -> str:
+        text = self[second] = time.strftime("%Y-%m-%d %H:%M:%S.", time.gmtime(second))
+        return text
+
+
+def _cells(column: Sequence[Any], types: set[type], kind: str) -> Sequence[Any]:
+    """Cells of one column from wire values, as they are wherever that will do."""
+    if (types <= _NUMBERS and kind in ("int", "float", "bool")) or (types <= _WORDS and kind == "text"):
+        return column
+    return [None if value is None else cell(value, kind) for value in column]
+
+
+def _mask(column: Sequence[Any], types: set[type]) -> int:
+    """Type flags of the wire values of one column."""
+    mask = 0
+    for kind in types:
+        if kind is int:
+            if len(types) == 1 and -_SAFE_INT <= min(column) and max(column) <= _SAFE_INT:
+                mask |= INT
+            else:
+                for value in column:
+                    if type(value) is int:
+                        mask |= flag(value)
+        elif kind in _PLAIN:
+            mask |= _PLAIN[kind]
+        else:
+            for value in column:
+                if type(value) is kind:
+                    mask |= flag(value)
+    return mask

@@ -1,0 +1,64 @@
+"""What may stand at the tables' path, and what to do about it.
+
+Tables are derived, so a damaged file is put aside and made anew; what is not
+ours is never touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sqlite3
+from pathlib import Path
+
+from xetrack.tables.sqlite import is_tables_file
+
+logger = logging.getLogger("xetrack")
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether the file is a sound SQLite database of another program, or not one of ours at all."""
+    if is_tables_file(path):
+        return False
+    try:
+        conn = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            names = [name for (name,) in conn.execute("SELECT name FROM sqlite_master")]
+        finally:
+            conn.close()
+    except sqlite3.Error:
+        return False
+    return bool(names) and not any(name.startswith("_xetrack_") for name in names)
+
+
+def has_rows(path: Path) -> bool:
+    """Whether the file is a tables file that had something projected into it."""
+    try:
+        conn = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            return bool(conn.execute("SELECT 1 FROM _xetrack_tables").fetchone())
+        finally:
+            conn.close()
+    except sqlite3.Error:
+        return False
+
+
+def set_aside(path: Path) -> None:
+    """Rename what is left of damaged tables; nothing is overwritten."""
+    for suffix in ("-wal", "-shm", "-journal"):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{path}{suffix}")
+    count = 1
+    while os.path.lexists(f"{path}.damaged-{count}"):
+        count += 1
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(path, f"{path}.damaged-{count}")
+        logger.warning("%s could not be read: it is %s.damaged-%d now, the tables are new.", path, path.name, count)
+
+
+def writable(path: Path) -> bool:
+    """Whether tables can be written here: the file, and the files that SQLite keeps beside it."""
+    if path.exists():
+        return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+    return os.access(path.parent, os.W_OK) or not path.parent.exists()

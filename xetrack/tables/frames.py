@@ -1,0 +1,109 @@
+"""Cells back to Python values, and rows to data frames.
+
+Rule for frames: a column has the dtype of its type, whatever is missing.
+``bool`` is ``bool`` (``boolean`` with gaps), ``int`` is ``int64`` (``Int64`` with gaps),
+``bigint`` holds Python ints, ``float`` is ``float64``, ``datetime`` holds
+``datetime64`` where all have one offset, text is pandas' ``str`` (objects before
+pandas 3), and pandas' own mark of a missing value stands where nothing was logged.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import gc
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PYTHON_TYPES: dict[str, type] = {
+    "null": type(None),
+    "bool": bool,
+    "int": int,
+    "bigint": int,
+    "float": float,
+    "text": str,
+    "bytes": bytes,
+    "datetime": dt.datetime,
+    "json": str,
+    "asset": str,
+}
+
+#: How a stored cell of each type becomes a Python value; types not named come out as stored.
+_FROM_CELL: dict[str, Callable[[Any], Any]] = {
+    "bool": bool,
+    "bigint": int,
+    "float": float,
+    "datetime": dt.datetime.fromisoformat,
+}
+
+
+def value(cell: Any, kind: str) -> Any:
+    """The Python value of one stored cell; None stays None."""
+    if cell is None:
+        return None
+    convert = _FROM_CELL.get(kind)
+    return cell if convert is None else convert(cell)
+
+
+def frame(names: Sequence[str], kinds: Sequence[str], rows: Iterable[Sequence[Any]], chunk: int = 2048) -> pd.DataFrame:
+    """Make a data frame of stored rows, column by column.
+
+    ``rows`` is a cursor with ``fetchmany`` or any iterable; ``kinds`` are column
+    types. Small chunks keep the cells of one in the processor's cache.
+    """
+    import numpy as np
+    import pandas as pd
+
+    dtypes = [_DTYPES.get(kind, np.dtype(object)) for kind in kinds]
+    parts: list[list[Any]] = [[] for _ in names]
+    fetch = getattr(rows, "fetchmany", None)
+    pieces: Iterable[Sequence[Sequence[Any]]] = iter(lambda: fetch(chunk), []) if fetch else [list(rows)]
+    columns = list(zip(parts, dtypes, kinds, strict=True))
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        for piece in pieces:
+            for (part, dtype, kind), cells in zip(columns, zip(*piece, strict=True), strict=False):
+                if kind in ("int", "bool") and None in cells:
+                    dtype = object
+                part.append(np.array(cells, dtype=dtype) if cells else cells)
+    finally:
+        if collecting:
+            gc.enable()
+    series = {name: _series(part, kind) for name, part, kind in zip(names, parts, kinds, strict=True)}
+    made: pd.DataFrame = pd.DataFrame(series, columns=list(names), copy=False)
+    return made
+
+
+#: NumPy types of columns without gaps; all others go as objects.
+_DTYPES: dict[str, Any] = {"int": "int64", "bool": "bool", "float": "float64"}
+
+
+def _series(parts: list[Any], kind: str) -> Any:
+    """One column from its chunks."""
+    import numpy as np
+    import pandas as pd
+
+    if not parts:
+        parts = [np.array([], dtype=_DTYPES.get(kind, object))]
+    cells = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    if kind == "float":
+        return cells
+    if kind in ("int", "bool"):
+        if cells.dtype != object:
+            return cells
+        # Without a gap in one chunk, its integers are NumPy's.
+        wholes = [None if cell is None else int(cell) for cell in cells]
+        return pd.array(wholes, dtype="Int64").astype("Int64" if kind == "int" else "boolean")
+    if kind == "datetime":
+        moments = [value(cell, kind) for cell in cells]
+        if len({moment.utcoffset() for moment in moments if moment is not None}) <= 1:
+            return pd.Series(moments, dtype=None if any(moments) else "datetime64[us]")
+        return pd.Series(moments, dtype=object)
+    if kind in ("text", "json", "asset") and int(pd.__version__.partition(".")[0]) >= 3:
+        return pd.array(cells, dtype="str")
+    if kind == "bigint":
+        return pd.Series([value(cell, kind) for cell in cells], dtype=object)
+    return pd.Series(cells, dtype=object)

@@ -1,0 +1,445 @@
+"""SQLite tables: the backend verbs as SQL, and the read-only door for users.
+
+Rows sit under ``_rowid_``, which is their place in the total order. The file is
+derived: it is written without waiting for the device, and whatever becomes of
+it, a replay of the log makes it again (law 1).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from xetrack.errors import ForeignFile, ReadOnlyTables, StorageFailed
+from xetrack.tables.base import Block, Checkpoint
+from xetrack.tables.layout import FIXED, OVERFLOW, Column
+
+#: In the header of every tables file (``PRAGMA application_id``): "xtrk".
+APPLICATION_ID = 0x7874726B
+_MAGIC = b"SQLite format 3\x00"
+#: Another projector may be replaying a large log; it is waited for.
+BUSY_TIMEOUT_S = 600.0
+_BLOCK_ROWS = 4096
+
+_DECLARED = {
+    "null": "",
+    "bool": "BOOLEAN",
+    "int": "INTEGER",
+    "bigint": "TEXT",
+    "float": "REAL",
+    "text": "TEXT",
+    "bytes": "BLOB",
+    "datetime": "TIMESTAMP",
+    "json": "JSON",
+    "asset": "TEXT",
+}
+
+_BOOKKEEPING = """
+CREATE TABLE IF NOT EXISTS {schema}._xetrack_tables (name TEXT PRIMARY KEY, state BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS {schema}._xetrack_segments (
+    name TEXT, segment TEXT, "offset" INTEGER, size INTEGER, mtime_ns INTEGER, inode INTEGER, tail BLOB,
+    damaged INTEGER, PRIMARY KEY (name, segment)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS {schema}._xetrack_seen (
+    name TEXT, writer TEXT, number INTEGER, seqs TEXT, PRIMARY KEY (name, writer)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS {schema}._xetrack_blocks (
+    name TEXT, writer INTEGER, low INTEGER, high INTEGER, "rows" BLOB, seqs BLOB);
+CREATE INDEX IF NOT EXISTS {schema}._xetrack_blocks_low ON _xetrack_blocks (name, low);
+"""
+
+
+#: Pragmas that only tell.
+_PRAGMAS = frozenset(
+    "collation_list compile_options database_list foreign_key_list function_list index_info index_list index_xinfo "
+    "module_list pragma_list table_info table_list table_xinfo".split()
+)
+#: How SQLite words the refusal of a write.
+_REFUSALS = ("readonly database", "because it is a view", "not authorized", "authorization denied", "prohibited")
+
+
+def quote(name: str) -> str:
+    """An SQL identifier for any text."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def is_tables_file(path: Path) -> bool:
+    """Whether the file's header says that it holds tables of ours, sound or damaged."""
+    with path.open("rb") as file:
+        header = file.read(100)
+    if not header:
+        return True
+    return header[:16] == _MAGIC and header[68:72] == APPLICATION_ID.to_bytes(4, "big")
+
+
+class SqliteTables:
+    """The tables of one store in one SQLite file, or in memory (``path`` None)."""
+
+    limit = 1900
+
+    def __init__(self, path: Path | None, *, limit: int | None = None) -> None:
+        self.path = path
+        if limit is not None:
+            self.limit = limit
+        # In memory the tables are the schema ``db`` too, so that users' queries read alike.
+        self.schema = "db" if path is None else "main"
+        target = ":memory:" if path is None else str(path)
+        self._version = -1
+        self.conn = sqlite3.connect(
+            target, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, factory=TablesConnection
+        )
+        try:
+            self._prepare()
+        except BaseException:
+            self.conn.close()
+            raise
+        self.inode = path.stat().st_ino if path is not None else 0
+
+    def _prepare(self) -> None:
+        execute = self.conn.run
+        execute("PRAGMA cache_size=-65536")
+        execute("PRAGMA temp_store=MEMORY")
+        self.conn.set_authorizer(self.conn.permits)
+        self.conn.create_function("_xetrack_put", 3, _put, deterministic=True)
+        if self.path is None:
+            execute("ATTACH ':memory:' AS db")
+        elif execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID:
+            execute("PRAGMA synchronous=OFF")
+            return
+        execute("BEGIN IMMEDIATE")
+        names = [name for (name,) in execute(f"SELECT name FROM {self.schema}.sqlite_master")]
+        if names and not any(name.startswith("_xetrack_") for name in names):
+            execute("ROLLBACK")
+            assert self.path is not None
+            raise ForeignFile(self.path)
+        execute(f"PRAGMA application_id={APPLICATION_ID}")
+        for statement in _BOOKKEEPING.split(";"):
+            execute(statement.format(schema=self.schema))
+        execute("COMMIT")
+        execute("PRAGMA synchronous=OFF")
+
+    def close(self) -> None:
+        self.conn.close()
+
+    def current(self) -> bool:
+        """Whether the path still names the file that is open here."""
+        if self.path is None:
+            return True
+        try:
+            return os.stat(self.path).st_ino == self.inode
+        except FileNotFoundError:
+            return False
+
+    # transaction
+
+    def begin(self, *, large: bool = False) -> None:
+        self.conn.run("PRAGMA query_only=OFF")
+        if large and self.path is not None:
+            # New pages go straight into the file then, not by way of the write-ahead log.
+            # It takes a moment in which nobody else has the file open; without one it stays as it is.
+            self.conn.run("PRAGMA busy_timeout=0")
+            with contextlib.suppress(sqlite3.OperationalError):
+                self.conn.run("PRAGMA journal_mode=DELETE")
+            self.conn.run(f"PRAGMA busy_timeout={int(BUSY_TIMEOUT_S * 1000)}")
+        self.conn.run("BEGIN IMMEDIATE")
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """One consistent view for several reads. May be nested."""
+        if self.conn.in_transaction:
+            yield
+            return
+        self.conn.run("BEGIN")
+        try:
+            yield
+        finally:
+            self.conn.run("COMMIT")
+
+    def changed_elsewhere(self) -> bool:
+        """Whether another connection committed since this was last asked, or may have."""
+        before, self._version = self._version, self.conn.run("PRAGMA data_version").fetchone()[0]
+        return bool(before != self._version)
+
+    def commit(self) -> None:
+        self.conn.run("COMMIT")
+        if self.path is not None:
+            with contextlib.suppress(sqlite3.OperationalError):
+                self.conn.run("PRAGMA journal_mode=WAL")
+        self.conn.run("PRAGMA query_only=ON")
+
+    def rollback(self) -> None:
+        if self.conn.in_transaction:
+            self.conn.run("ROLLBACK")
+        self.conn.run("PRAGMA query_only=ON")
+
+    # rows
+
+    def create(self, table: str, columns: Sequence[Column]) -> None:
+        self.drop(table)
+        self._make(table, columns)
+        self._views(table)
+
+    def _make(self, table: str, columns: Sequence[Column]) -> None:
+        declared = [f"{name} TEXT" for name in FIXED]
+        declared += [f"{quote(column.name)} {_DECLARED[column.type]}" for column in columns if column.stored]
+        if not all(column.stored for column in columns):
+            declared.append(f"{OVERFLOW} JSON")
+        self.conn.run(f"CREATE TABLE {self.schema}.{quote(table)} ({', '.join(declared)})")
+
+    def _views(self, table: str) -> None:
+        """``events`` stands for the default table unless a table has that name."""
+        if table.casefold() == "default" and not self._kind("events"):
+            self.conn.run(f"CREATE VIEW {self.schema}.events AS SELECT * FROM {quote(table)}")
+
+    def _kind(self, name: str) -> str | None:
+        row = self.conn.run(
+            f"SELECT type FROM {self.schema}.sqlite_master WHERE lower(name)=lower(?)", (name,)
+        ).fetchone()
+        return row[0] if row else None
+
+    def drop(self, table: str) -> None:
+        if table.casefold() in ("default", "events"):
+            self._drop_view()
+        self.conn.run(f"DROP TABLE IF EXISTS {quote(table)}")
+
+    def _drop_view(self) -> None:
+        if self._kind("events") == "view":
+            self.conn.run(f"DROP VIEW {self.schema}.events")
+
+    def has(self, table: str) -> bool:
+        """Whether the table is there."""
+        return self._kind(table) == "table"
+
+    def restore_view(self) -> None:
+        """Bring the ``events`` view back after a table of that name went."""
+        if self._kind("default") == "table" and not self._kind("events"):
+            self._views("default")
+
+    def add_column(self, table: str, column: Column) -> None:
+        if column.stored:
+            self.conn.run(f"ALTER TABLE {quote(table)} ADD COLUMN {quote(column.name)} {_DECLARED[column.type]}")
+        elif OVERFLOW not in self._physical(table):
+            self.conn.run(f"ALTER TABLE {quote(table)} ADD COLUMN {OVERFLOW} JSON")
+
+    def _physical(self, table: str) -> list[str]:
+        return [row[1] for row in self.conn.run(f"PRAGMA table_info({quote(table)})")]
+
+    def reshape(self, table: str, old: Sequence[Column], new: Sequence[Column]) -> None:
+        names = {column.key: column.name for column in old if column.stored}
+        target, source = list(FIXED), list(FIXED)
+        for column in new:
+            if column.stored and column.key in names:
+                target.append(quote(column.name))
+                source.append(quote(names[column.key]))
+        if OVERFLOW in self._physical(table):
+            target.append(OVERFLOW)
+            source.append(OVERFLOW)
+        aside = "_xetrack_aside"
+        if table.casefold() == "default":
+            self._drop_view()
+        self.conn.run("PRAGMA legacy_alter_table=ON")
+        self.conn.run(f"ALTER TABLE {quote(table)} RENAME TO {aside}")
+        self._make(table, new)
+        self.conn.run(
+            f"INSERT INTO {quote(table)} (_rowid_, {', '.join(target)}) "
+            f"SELECT _rowid_, {', '.join(source)} FROM {aside} ORDER BY _rowid_"
+        )
+        self.conn.run(f"DROP TABLE {aside}")
+        self._views(table)
+
+    def insert(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        names = ["_rowid_", *map(quote, columns)]
+        marks = ",".join("?" * len(names))
+        self.conn.run_many(f"INSERT INTO {quote(table)} ({','.join(names)}) VALUES ({marks})", rows)
+
+    def set_cells(self, table: str, column: Column, cell: Any, run: str | None, rows: Sequence[int] | None) -> int:
+        if column.stored:
+            change, values = f"{quote(column.name)}=?", [cell]
+        else:
+            change = f"{OVERFLOW}=_xetrack_put({OVERFLOW}, ?, ?)"
+            values = [column.key, msgspec.json.encode(cell).decode()]
+        sql = f"UPDATE {quote(table)} SET {change}"
+        return self._on_rows(sql, values, run, rows)
+
+    def hide(self, table: str, run: str | None, rows: Sequence[int] | None) -> int:
+        return self._on_rows(f"DELETE FROM {quote(table)}", [], run, rows)
+
+    def _on_rows(self, sql: str, values: list[Any], run: str | None, rows: Sequence[int] | None) -> int:
+        conditions = []
+        if run is not None:
+            conditions.append("track_id=?")
+        if rows is not None:
+            self.conn.run("CREATE TEMP TABLE IF NOT EXISTS chosen (row INTEGER PRIMARY KEY)")
+            self.conn.run("DELETE FROM temp.chosen")
+            self.conn.run_many("INSERT INTO temp.chosen VALUES (?)", ((row,) for row in rows))
+            conditions.append("_rowid_ IN (SELECT row FROM temp.chosen)")
+        if conditions:
+            sql += " WHERE " + " AND ".join(conditions)
+        if run is not None:
+            values = [*values, run]
+        return self.conn.run(sql, values).rowcount
+
+    def taken(self, table: str, low: int, high: int) -> list[int]:
+        sql = f"SELECT _rowid_ FROM {quote(table)} WHERE _rowid_ BETWEEN ? AND ? ORDER BY _rowid_"
+        return [row for (row,) in self.conn.run(sql, (low, high))]
+
+    # bookkeeping
+
+    def states(self) -> dict[str, bytes]:
+        return dict(self.conn.run("SELECT name, state FROM _xetrack_tables").fetchall())
+
+    def save_state(self, table: str, state: bytes) -> None:
+        self.conn.run("INSERT OR REPLACE INTO _xetrack_tables VALUES (?, ?)", (table, state))
+
+    def checkpoints(self, table: str) -> dict[str, Checkpoint]:
+        sql = 'SELECT segment, "offset", size, mtime_ns, inode, tail, damaged FROM _xetrack_segments WHERE name=?'
+        return {row[0]: Checkpoint(*row[1:]) for row in self.conn.run(sql, (table,))}
+
+    def save_checkpoints(self, table: str, checkpoints: dict[str, Checkpoint]) -> None:
+        rows = ((table, segment, *checkpoint) for segment, checkpoint in checkpoints.items())
+        self.conn.run_many("INSERT OR REPLACE INTO _xetrack_segments VALUES (?,?,?,?,?,?,?,?)", rows)
+
+    def seen(self, table: str) -> dict[str, tuple[int, str]]:
+        sql = "SELECT writer, number, seqs FROM _xetrack_seen WHERE name=?"
+        return {writer: (number, seqs) for writer, number, seqs in self.conn.run(sql, (table,))}
+
+    def save_seen(self, table: str, seen: dict[str, tuple[int, str]]) -> None:
+        rows = ((table, writer, number, seqs) for writer, (number, seqs) in seen.items())
+        self.conn.run_many("INSERT OR REPLACE INTO _xetrack_seen VALUES (?,?,?,?)", rows)
+
+    def blocks(self, table: str, low: int | None = None, high: int | None = None) -> Iterator[Block]:
+        sql = 'SELECT writer, "rows", seqs FROM _xetrack_blocks WHERE name=?'
+        values: list[Any] = [table]
+        if high is not None:
+            sql += " AND low<=?"
+            values.append(high)
+        if low is not None:
+            sql += " AND high>=?"
+            values.append(low)
+        for writer, rows, seqs in self.conn.run(sql, values):
+            yield Block(writer, array("q", rows), array("q", seqs))
+
+    def add_blocks(self, table: str, blocks: Iterable[Block]) -> None:
+        for writer, rows, seqs in blocks:
+            new_rows, new_seqs = array("q", rows), array("q", seqs)
+            last = self.conn.run(
+                'SELECT rowid, "rows", seqs, high FROM _xetrack_blocks WHERE name=? AND writer=? '
+                "ORDER BY rowid DESC LIMIT 1",
+                (table, writer),
+            ).fetchone()
+            if last and len(last[1]) // 8 + len(new_rows) <= _BLOCK_ROWS // 4 and last[3] < new_rows[0]:
+                new_rows = array("q", last[1]) + new_rows
+                new_seqs = array("q", last[2]) + new_seqs
+                self.conn.run("DELETE FROM _xetrack_blocks WHERE rowid=?", (last[0],))
+            self.conn.run(
+                "INSERT INTO _xetrack_blocks VALUES (?,?,?,?,?,?)",
+                (table, writer, new_rows[0], new_rows[-1], new_rows.tobytes(), new_seqs.tobytes()),
+            )
+
+    def forget(self, table: str) -> None:
+        self.drop(table)
+        self.forget_bookkeeping(table)
+        self.restore_view()
+
+    def forget_bookkeeping(self, table: str) -> None:
+        for name in ("tables", "segments", "seen", "blocks"):
+            self.conn.run(f"DELETE FROM _xetrack_{name} WHERE name=?", (table,))
+
+
+def _put(overflow: str | None, key: str, value: str) -> str:
+    """One key of an overflow object set to a value in JSON."""
+    keys = msgspec.json.decode(overflow) if overflow else {}
+    keys[key] = msgspec.json.decode(value)
+    return msgspec.json.encode(keys).decode()
+
+
+class TablesConnection(sqlite3.Connection):
+    """A connection for users: catches up before every statement, refuses to write.
+
+    ``run`` and ``run_many`` are the package's own way in, without either.
+    """
+
+    before: Callable[[], None] | None = None
+    #: Whose connection it is, kept alive by it.
+    owner: object = None
+    #: A user's statement is being prepared: what it may do is decided by ``permits``.
+    asking = False
+
+    def permits(self, action: int, first: str | None, *_: str | None) -> int:
+        """An authorizer: users may not attach files, nor change settings of the connection."""
+        if self.asking and (
+            action in (sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH)
+            or (action == sqlite3.SQLITE_PRAGMA and first not in _PRAGMAS)
+        ):
+            return sqlite3.SQLITE_DENY
+        return sqlite3.SQLITE_OK
+
+    def run(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+        return sqlite3.Connection.cursor(self).execute(sql, values)
+
+    def __del__(self) -> None:
+        """Close, as dropping a store without closing it is no mistake of the user's."""
+        with contextlib.suppress(sqlite3.Error):
+            self.close()
+
+    def run_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        sqlite3.Connection.cursor(self).executemany(sql, rows)
+
+    def cursor(self, factory: Any = None) -> Any:
+        return super().cursor(factory or TablesCursor)
+
+    def execute(self, sql: str, values: Any = (), /) -> sqlite3.Cursor:
+        if self.before is None:
+            return super().execute(sql, values)
+        cursor: sqlite3.Cursor = self.cursor()
+        return cursor.execute(sql, values)
+
+    def executemany(self, sql: str, values: Any, /) -> sqlite3.Cursor:
+        raise ReadOnlyTables()
+
+    def executescript(self, script: str, /) -> sqlite3.Cursor:
+        raise ReadOnlyTables()
+
+
+class TablesCursor(sqlite3.Cursor):
+    """The cursor of a ``TablesConnection``."""
+
+    def execute(self, sql: str, values: Any = (), /) -> TablesCursor:
+        conn: Any = self.connection
+        if conn.before is not None:
+            conn.before()
+        conn.asking = True
+        try:
+            sqlite3.Cursor.execute(self, sql, values)
+        except sqlite3.DatabaseError as error:
+            if any(words in str(error) for words in _REFUSALS):
+                raise ReadOnlyTables() from error
+            raise
+        finally:
+            conn.asking = False
+        return self
+
+    def executemany(self, sql: str, values: Any, /) -> TablesCursor:
+        raise ReadOnlyTables()
+
+
+def open_for_users(path: Path, before: Callable[[], None]) -> TablesConnection:
+    """Open the tables read-only, as schema ``db`` and unqualified alike."""
+    conn = sqlite3.connect(
+        ":memory:", uri=True, isolation_level=None, check_same_thread=False, factory=TablesConnection
+    )
+    try:
+        conn.run("ATTACH ? AS db", (path.absolute().as_uri() + "?mode=ro",))
+        conn.run(f"PRAGMA busy_timeout={int(BUSY_TIMEOUT_S * 1000)}")
+        conn.run("PRAGMA query_only=ON")
+        conn.set_authorizer(conn.permits)
+    except sqlite3.Error as error:
+        conn.close()
+        raise StorageFailed(path, str(error)) from error
+    conn.before = before
+    return conn

@@ -1,0 +1,1 @@
+"""The write side: calls become events. Touches no table."""

@@ -1,0 +1,156 @@
+"""What a call to ``log`` becomes: the wire form of a row and what is shown of it.
+
+Pure but for the asset store that is passed in. Keys and values are all checked
+before an object is stored, so a refused row leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Container, Iterable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+from xetrack.errors import InvalidArgument, InvalidValue
+from xetrack.log.assets import pickled
+from xetrack.log.values import check_keys, decode, encode, is_plain
+
+#: Digits of an asset's digest that stand for it in rows and tables.
+SHORT_DIGEST = 16
+_UNSET_DIGEST = "0" * 64
+
+#: Stores an object logged under a key and gives its digest.
+Put = Callable[[str, Any], str]
+
+
+#: Integers that every JSON reader keeps exact; larger ones are tagged.
+_HIGHEST = 2**53 - 1
+_LOWEST = -_HIGHEST
+_NUMBERS = frozenset({int, float})
+_CONSTANTS = frozenset({str, bool, type(None)})
+
+
+class Row(NamedTuple):
+    """A row on its way to the log: ``wire`` is written, ``shown`` handed back."""
+
+    wire: dict[str, Any]
+    shown: dict[str, Any]
+
+
+def is_fast(data: dict[Any, Any]) -> bool:
+    """Whether JSON holds every value as it is: no tag, no object, no nesting.
+
+    One comparison settles a number: NaN fails it too. Text with a lone surrogate
+    passes and fails in the codec, before anything is written.
+    """
+    for value in data.values():
+        kind = type(value)
+        if kind in _NUMBERS:
+            if not _LOWEST <= value <= _HIGHEST:
+                return False
+        elif kind not in _CONSTANTS:
+            return False
+    return True
+
+
+def are_fast(rows: list[Any], shapes: Container[tuple[Any, ...]]) -> bool:
+    """Whether all rows are dicts of known keys and fast; by column where all have the same keys."""
+    if set(map(type, rows)) != {dict}:
+        return False
+    found = set(map(tuple, rows))
+    if not all(shape in shapes for shape in found):
+        return False
+    if len(found) > 1:
+        return all(map(is_fast, rows))
+    for column in zip(*map(dict.values, rows), strict=True):
+        types = set(map(type, column))
+        if types == {float}:
+            total = sum(column)  # one NaN or infinity makes the sum one
+            if total - total != 0.0:
+                return False
+        elif types == {int}:
+            if min(column) < _LOWEST or max(column) > _HIGHEST:
+                return False
+        elif not types <= _CONSTANTS:
+            return all(map(is_fast, rows))
+    return True
+
+
+def is_storable(value: Any) -> bool:
+    """Whether a row holds the value itself, not as an asset."""
+    try:
+        encode(value, "value")
+    except InvalidValue:
+        return False
+    return True
+
+
+def make_rows(rows: Iterable[Mapping[Any, Any]], params: Row, put: Put) -> list[Row]:
+    """Check every row first, then store its objects: all of them or none.
+
+    A row's own keys win over the params.
+
+    Raises:
+        UsageError: a row or a key or a value that no log can hold.
+    """
+    checked: list[tuple[dict[str, Any], dict[str, Any], bool]] = []
+    for data in rows:
+        if not isinstance(data, Mapping):
+            raise InvalidArgument("data", f"a row is a dict of names and values, not {type(data).__name__}")
+        named = _named(data, params.wire)
+        wire, has_objects = _encode(named)
+        checked.append((named, wire, has_objects))
+    return [_finish(named, wire, has_objects, params, put) for named, wire, has_objects in checked]
+
+
+def make_params(data: Mapping[Any, Any], put: Put) -> Row:
+    """Params as a row that others are laid over."""
+    return make_rows([data], Row({}, {}), put)[0]
+
+
+def make_value(key: Any, value: Any, put: Put) -> tuple[str, Any]:
+    """One key and its value, checked and encoded as ``log`` would."""
+    ((name, wire),) = make_params({key: value}, put).wire.items()
+    return name, wire
+
+
+def make_condition(key: Any, value: Any) -> tuple[str, Any]:
+    """A column and the value looked for in it. Any column may be asked, and nothing is stored."""
+    return str(key), encode(value, key, digest_of)
+
+
+def digest_of(value: Any) -> str:
+    """The digest that an object would have as an asset; nothing is stored."""
+    return hashlib.sha256(pickled(value)).hexdigest()
+
+
+def _named(data: Mapping[Any, Any], params: Mapping[str, Any]) -> dict[str, Any]:
+    named = check_keys(data)
+    if params and not params.keys() >= named.keys():
+        check_keys({**params, **named})
+    return named
+
+
+def _encode(named: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+    objects: list[Any] = []
+
+    def found(value: Any) -> str:
+        objects.append(value)
+        return _UNSET_DIGEST
+
+    wire = {key: encode(value, key, found) for key, value in named.items()}
+    return wire, bool(objects)
+
+
+def _finish(named: dict[str, Any], wire: dict[str, Any], has_objects: bool, params: Row, put: Put) -> Row:
+    if has_objects:
+        for key, value in named.items():
+            wire[key] = encode(value, key, partial(put, key))
+    shown = {key: value if is_plain(value) else _shown(wire[key]) for key, value in named.items()}
+    return Row({**params.wire, **wire}, {**params.shown, **shown})
+
+
+def _shown(wire: Any) -> Any:
+    if type(wire) is dict and len(wire) == 1 and "$asset" in wire:
+        return wire["$asset"][:SHORT_DIGEST]
+    return decode(wire)

@@ -1,0 +1,132 @@
+"""A tracker's hold on its segment: taken at the first write, let go at the end.
+
+It outlives the tracker object, so that one dropped without ``close()`` (or left
+open when the program ends, or when a worker process of ``multiprocessing`` does)
+still seals its segment and leaves the tables caught up, silently.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import signal
+import sqlite3
+import sys
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from xetrack.errors import InvalidValue, XetrackError
+from xetrack.log.assets import ASSET_CODEC
+from xetrack.log.events import AssetAdded
+
+if TYPE_CHECKING:
+    from xetrack.log.segment import Writer
+    from xetrack.store import Store
+
+_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+#: The worker process whose end is being waited for.
+_worker = 0
+
+
+class Session:
+    """The writing side of one tracker. Thread-safe; a forked child starts a new one."""
+
+    def __init__(self, store: Store, table: str, codec: str) -> None:
+        self.store, self.table, self.codec = store, table, codec
+        self.current: Writer | None = None
+        self._announced: set[str] = set()
+        self._lock = threading.RLock()
+        _sessions.add(self)
+
+    @property
+    def writer(self) -> Writer:
+        """The segment's writer, opened when first asked for."""
+        with self._lock:
+            if self.current is None:
+                writer = self.store.log.writer(self.table, self.codec)
+                writer.acquire()
+                self.current = writer
+                _close_with_worker()
+            return self.current
+
+    def put(self, key: str, value: Any) -> str:
+        """Store an object, bytes first, then the event naming it (law 3), and give its digest.
+
+        One event per session and object: logging it again costs the hash only.
+        """
+        try:
+            digest, size_bytes = self.store.log.assets.put(value)
+        except InvalidValue as error:
+            raise InvalidValue(key, error.reason) from error
+        if digest not in self._announced:
+            self.writer.append(AssetAdded, digest=digest, key=key, size=size_bytes, codec=ASSET_CODEC)
+            self._announced.add(digest)
+        return digest
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Seal the segment if this was its last user, and catch the tables up.
+
+        ``error`` is what ended the work. A later write opens a new segment, a
+        later read the tables again. A store that was deleted is left deleted.
+        """
+        with self._lock:
+            writer, self.current = self.current, None
+            if writer is not None:
+                writer.release(**_ending(error))
+        if writer is not None and not self.store.memory and self.store.log.exists():
+            self.store.table(self.table).catch_up()
+        self.store.close()
+
+    def close_silently(self, error: BaseException | None = None) -> None:
+        """Close where there is nobody left to tell: the tracker or the program is gone."""
+        with contextlib.suppress(XetrackError, OSError, sqlite3.Error):
+            self.close(error)
+
+    def _forked(self) -> None:
+        self.current, self._lock = None, threading.RLock()
+
+
+def _ending(error: BaseException | None) -> dict[str, Any]:
+    match error:
+        case None | GeneratorExit() | SystemExit(code=None | 0):
+            return {"state": "finished"}
+        case KeyboardInterrupt():
+            return {"state": "stopped", "signal": int(signal.SIGINT)}
+        case _:
+            return {"state": "failed", "error": f"{type(error).__name__}: {error}"}
+
+
+def _uncaught() -> BaseException | None:
+    """The exception that ends this program; a prompt outlives its errors."""
+    error: BaseException | None = getattr(sys, "last_value", None)
+    return None if hasattr(sys, "ps1") else error
+
+
+def _close_with_worker() -> None:
+    """Worker processes skip ``atexit``: they run multiprocessing's own finalizers."""
+    global _worker
+    process = sys.modules.get("multiprocessing.process")
+    if _worker != os.getpid() and process is not None and process.parent_process() is not None:
+        from multiprocessing.util import Finalize
+
+        _worker = os.getpid()
+        Finalize(None, _close_all, exitpriority=10)
+
+
+def _close_all() -> None:
+    """Close what is open when the program or the worker ends."""
+    error = sys.exc_info()[1] or _uncaught()
+    for session in list(_sessions):
+        session.close_silently(error)
+
+
+def _forked() -> None:
+    for session in list(_sessions):
+        session._forked()
+
+
+atexit.register(_close_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

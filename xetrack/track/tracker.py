@@ -1,0 +1,480 @@
+"""The write side: turns calls into events and holds the run.
+
+``Tracker`` writes only through the log; what it shows comes from the tables,
+which catch up first, so it always sees everything logged before the call.
+"""
+
+from __future__ import annotations
+
+import logging
+import operator
+import time
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import update_wrapper
+from inspect import iscoroutinefunction
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, cast, overload
+
+from xetrack.config import Settings
+from xetrack.errors import AssetNotFound, InvalidArgument, MissingExtra, UsageError
+from xetrack.log.values import check_keys
+from xetrack.store import Store, Table, check_table_name, open_store
+from xetrack.track.functions import as_text, track_call
+from xetrack.track.names import generate_track_id
+from xetrack.track.rows import (
+    SHORT_DIGEST,
+    Row,
+    are_fast,
+    digest_of,
+    is_fast,
+    make_condition,
+    make_params,
+    make_rows,
+    make_value,
+)
+from xetrack.track.session import Session
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from xetrack.tables.sqlite import TablesConnection
+
+
+logger = logging.getLogger("xetrack")
+#: Key tuples remembered as checked. Programs have a few; one that makes up keys must not grow.
+_SHAPES = 1024
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Tracker:
+    """Logs rows of one run into one table of a store.
+
+    Args:
+        db: Path of the store's tables; the log lies beside it in ``<db>.events``.
+            ``":memory:"`` keeps both in memory, ``Tracker.SKIP_INSERT`` keeps neither.
+        params: Values added to every row; a row's own keys win.
+        reset: Hide what the table holds so far.
+        track_id: Name of the run, else a new one such as ``cool-name-1234``.
+        warnings: Warn (through ``logging``) of what is odd but not wrong.
+        raise_on_error: Raise what a tracked function raised, after logging it.
+        table: Name of the table, for several kinds of rows in one store.
+        durability: ``"process"``: a row survives the process when ``log`` returns;
+            ``"disk"``: also the machine (often 1 to 10 ms).
+        events: Format of the log, ``"jsonl"`` or ``"msgpack"``.
+        compress: Kept for programs written for 0.x: stored objects always are.
+
+    A relative ``db`` is pinned when the tracker is made. Threads may share a
+    tracker; a forked child writes a segment of its own. ``with Tracker(...)``
+    closes it, and records a failure if the block raised.
+    """
+
+    IN_MEMORY: ClassVar[str] = ":memory:"
+    SKIP_INSERT: ClassVar[str] = "SKIP_INSERT"
+
+    def __init__(
+        self,
+        db: str | Path = "track.db",
+        params: Mapping[Any, Any] | None = None,
+        reset: bool = False,
+        log_system_params: bool = False,
+        log_network_params: bool = False,
+        raise_on_error: bool = True,
+        measurement_interval: float = 1,
+        track_id: str | None = None,
+        logs_path: str | None = None,
+        logs_file_format: str | None = None,
+        logs_stdout: bool = False,
+        jsonl: str | None = None,
+        cache: str | None = None,
+        compress: bool = False,
+        warnings: bool | None = None,
+        git_root: str | None = None,
+        engine: Literal["duckdb", "sqlite"] | None = None,
+        table: str | None = None,
+        *,
+        durability: Literal["process", "disk"] | None = None,
+        events: Literal["jsonl", "msgpack"] | None = None,
+    ) -> None:
+        settings = Settings.resolve(
+            engine=engine, table=table, track_id=track_id, durability=durability, events=events, warnings=warnings
+        )
+        _refuse_unbuilt(
+            log_system_params=log_system_params,
+            log_network_params=log_network_params,
+            logs_path=logs_path,
+            logs_file_format=logs_file_format,
+            logs_stdout=logs_stdout,
+            jsonl=jsonl,
+            cache=cache,
+            git_root=git_root,
+        )
+        if settings.engine != "sqlite":
+            raise InvalidArgument("engine", f"{settings.engine!r} is none of: sqlite")
+        self.db = str(db)
+        self.track_id = str(settings.track_id or generate_track_id())
+        self.raise_on_error = raise_on_error
+        self.warnings = settings.warnings
+        self.measurement_interval = measurement_interval
+        self._skip = self.db == self.SKIP_INSERT
+        self._to_disk = settings.durability == "disk"
+        check_table_name(settings.table)
+        self._store: Store = open_store(self.IN_MEMORY if self._skip else db, create=True, settings=settings)
+        self._table: Table = self._store.table(settings.table)
+        self._session = Session(self._store, settings.table, settings.events)
+        weakref.finalize(self, self._session.close_silently).atexit = False
+        #: Keys checked with the params, and the params: read and replaced together, threads may share a tracker.
+        self._known: tuple[set[tuple[str, ...]], Row] = (set(), Row({}, {}))
+        self._second: tuple[int, str] = (-1_000_000, "")
+        self._latest: dict[str, Any] = {}
+        self._set_params(params or {})
+        if reset and not self._skip:
+            self._table.reset(self._session.writer)
+
+    # writing
+
+    def log(self, data: Mapping[Any, Any]) -> dict[str, Any]:
+        """Log one row and return it, with params, ``timestamp`` and ``track_id``.
+
+        The row is with the operating system when this returns. Objects that no
+        table cell holds are stored as assets and shown by their short hash.
+
+        Raises:
+            UsageError: a key or a value that no log can hold; nothing is written.
+            StorageError: no room, no permission; earlier rows are whole.
+
+        >>> tracker.log({"accuracy": 0.95, "epoch": 10})["accuracy"]
+        0.95
+        """
+        # The fast path: keys seen before, values that JSON holds as they are.
+        shapes, params = self._known
+        if type(data) is dict and tuple(data) in shapes and is_fast(data):
+            writer = self._session.current
+            if writer is not None:
+                wire, shown = params
+                row = {**shown, **data}
+                try:
+                    clock_us = writer.append_row(
+                        self.track_id, row if wire is shown else {**wire, **data}, to_disk=self._to_disk
+                    )[1]
+                except UnicodeEncodeError:
+                    pass  # a lone surrogate: below, the error names its key
+                else:
+                    start_us, text = self._second
+                    microsecond = clock_us - start_us
+                    if not 0 <= microsecond < 1_000_000:
+                        microsecond, text = self._new_second(clock_us)
+                    row["timestamp"] = f"{text}{microsecond:06d}"
+                    row["track_id"] = self.track_id
+                    self._latest = row
+                    return row
+        (made,) = make_rows([data], params, self._put)
+        _remember([data], shapes)
+        return self._write([made.wire], made.shown)
+
+    def log_batch(self, data: Iterable[Mapping[Any, Any]]) -> dict[str, Any]:
+        """Log several rows in one write and return the last, ``{}`` if there is none.
+
+        Either every row is valid and all are written, or none is.
+        """
+        if isinstance(data, (Mapping, str, bytes)):
+            raise InvalidArgument("data", f"log_batch takes a list of rows, not one {type(data).__name__}")
+        given: list[Any] = list(data)
+        if not given:
+            return {}
+        shapes, params = self._known
+        if are_fast(given, shapes):
+            wire, shown = params
+            try:
+                return self._write(
+                    [{**wire, **row} for row in given] if wire else given, {**shown, **given[-1]}, batch=True
+                )
+            except UnicodeEncodeError:
+                pass  # a lone surrogate: below, the error names its key
+        rows = make_rows(given, params, self._put)
+        _remember(given, shapes)
+        return self._write([row.wire for row in rows], rows[-1].shown, batch=True)
+
+    def set_param(self, key: str, value: Any) -> Any:
+        """Add a value to every row logged from now on, and return it."""
+        self._set_params({key: value})
+        return value
+
+    def set_params(self, params: Mapping[Any, Any]) -> dict[str, Any]:
+        """Add values to every row logged from now on, and return all params."""
+        self._set_params(params)
+        return self.params
+
+    def set_value(self, key: str, value: Any) -> int:
+        """Set one column in all rows of this run and return how many there are."""
+        if self._skip:
+            return 0
+        name, wire = make_value(key, value, self._put)
+        return self._table.set_value(self._session.writer, name, wire, self.track_id, to_disk=self._to_disk)
+
+    def set_where(self, key: str, value: Any, where_key: str, where_value: Any) -> int:
+        """Set one column in the rows of this run where another has a value.
+
+        Returns the number of rows changed. Which rows those are is decided now.
+        """
+        if self._skip:
+            return 0
+        name, wire = make_value(key, value, self._put)
+        where_name, where_wire = make_condition(where_key, where_value)
+        return self._table.set_where(
+            self._session.writer, name, wire, where_name, where_wire, self.track_id, to_disk=self._to_disk
+        )
+
+    def flush(self) -> None:
+        """Force what was logged to the device and catch the tables up."""
+        if not self._skip:
+            if self._session.current is not None:
+                self._session.current.sync()
+            self._table.catch_up()
+
+    def close(self) -> None:
+        """Seal the run's segment and catch the tables up. Reading still works."""
+        self._session.close()
+
+    def __enter__(self) -> Tracker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self._session.close()
+        else:  # nothing may take the place of what the block raised
+            self._session.close_silently(error)
+
+    def track(
+        self,
+        func: Callable[..., Any],
+        params: Mapping[Any, Any] | None = None,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        cache_force: bool = False,
+    ) -> Any:
+        """Call a function, log one row about the call and return its result.
+
+        ``params`` are added to the row; what the row holds: ``functions.track_call``.
+        ``cache_force`` runs the function also where a cache has its result.
+        """
+        extra = dict(params or {})
+        check_keys({**self.params, **extra})  # before the function runs: afterwards its time would be lost
+        return track_call(
+            func,
+            list(args or ()),
+            dict(kwargs or {}),
+            lambda row: self._log_call(extra, row),
+            raise_on_error=self.raise_on_error,
+            warn=self.warnings,
+        )
+
+    def _log_call(self, extra: dict[Any, Any], row: dict[Any, Any]) -> None:
+        """Log the row of a call that is over. What no column can hold is in it as text."""
+        try:
+            self.log({**extra, **row})
+        except UsageError as error:
+            logger.warning("The result of %s is logged as text. %s", row.get("function_name"), error)
+            self.log({**extra, **as_text(row)})
+
+    def wrap(self, params: Mapping[Any, Any] | None = None) -> Callable[[F], F]:
+        """Decorate a function or a method so that each call is tracked."""
+
+        def decorate(func: F) -> F:
+            def tracked(*args: Any, **kwargs: Any) -> Any:
+                return self.track(func, params=params, args=args, kwargs=kwargs)
+
+            async def awaited(*args: Any, **kwargs: Any) -> Any:
+                return await self.track(func, params=params, args=args, kwargs=kwargs)
+
+            return cast(F, update_wrapper(awaited if iscoroutinefunction(func) else tracked, func))
+
+        return decorate
+
+    # what is known without a table
+
+    @staticmethod
+    def generate_track_id() -> str:
+        """A new run id such as ``cool-name-1234``, from the system's randomness."""
+        return generate_track_id()
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """A copy of the values added to every row; change them by ``set_params``."""
+        return dict(self._known[1].shown)
+
+    @property
+    def latest(self) -> dict[str, Any]:
+        """The row logged last by this tracker, ``{}`` before the first."""
+        return self._latest
+
+    @property
+    def table_name(self) -> str:
+        return self._table.name
+
+    # reading
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns of the table, ``timestamp`` and ``track_id`` first."""
+        return self._table.columns
+
+    @property
+    def dtypes(self) -> dict[str, type]:
+        """Python type of each column."""
+        return self._table.dtypes
+
+    @property
+    def conn(self) -> TablesConnection:
+        """A read-only connection that sees everything logged before each query."""
+        conn = self._table.connection()
+        conn.owner = self  # a tracker that nobody else holds must not close under it
+        return conn
+
+    def to_df(self, all: bool = False) -> pd.DataFrame:
+        """Rows of this run, or of every run, in the order of the log."""
+        return self._table.frame(None if all else self.track_id)
+
+    def head(self, n: int = 5) -> pd.DataFrame:
+        """First rows of this run."""
+        return self._table.frame(self.track_id, head=n)
+
+    def tail(self, n: int = 5) -> pd.DataFrame:
+        """Last rows of this run, in time order."""
+        return self._table.frame(self.track_id, tail=n)
+
+    def count_all(self) -> int:
+        """Number of rows of every run."""
+        return self._table.count()
+
+    def count_run(self) -> int:
+        """Number of rows of this run."""
+        return self._table.count(self.track_id)
+
+    def __len__(self) -> int:
+        return self._table.count(self.track_id)
+
+    def __bool__(self) -> bool:
+        """A tracker is true, also before its first row."""
+        return True
+
+    @overload
+    def __getitem__(self, item: str) -> pd.Series[Any]: ...
+    @overload
+    def __getitem__(self, item: int) -> dict[str, Any] | None: ...
+    def __getitem__(self, item: str | int) -> pd.Series[Any] | dict[str, Any] | None:
+        """A column of this run, or one of its rows as a dict.
+
+        Rows count from 1, and from the end if negative: ``tracker[1]`` is the
+        first, ``tracker[-1]`` the last. ``None`` where there is no such row.
+        """
+        if isinstance(item, str):
+            return self._table.frame(self.track_id)[self._table.resolve(item)]
+        number = operator.index(item)
+        if number == 0:
+            return None
+        offset, last = (number - 1, False) if number > 0 else (-number - 1, True)
+        rows = self._table.records(self.track_id, offset=offset, limit=1, last=last)
+        return rows[0] if rows else None
+
+    def get(self, asset_hash: str) -> Any:
+        """The object stored under a hash, as ``log`` showed it or in full.
+
+        Raises:
+            AssetNotFound: no such object is in this store.
+        """
+        assets = self._store.log.assets
+        found = [digest for digest in assets.digests() if digest.startswith(asset_hash)]
+        if len(found) != 1 or len(asset_hash) < SHORT_DIGEST:
+            raise AssetNotFound(asset_hash)
+        return assets.get(found[0])
+
+    def to_csv(self, path: str | Path, all: bool = False) -> None:
+        """Write the rows of this run, or of every run, as CSV."""
+        self.to_df(all).to_csv(path, index=False)
+
+    def to_parquet(self, path: str | Path, all: bool = False) -> None:
+        """Write the rows of this run, or of every run, as Parquet.
+
+        Raises:
+            MissingExtra: neither pyarrow nor duckdb is installed.
+        """
+        _write_parquet(self.to_df(all), path)
+
+    def __str__(self) -> str:
+        return str(self.to_df())
+
+    def __repr__(self) -> str:
+        return f"Tracker(db={self.db!r}, table={self.table_name!r}, track_id={self.track_id!r})"
+
+    def _repr_html_(self) -> str:
+        html: str = self.to_df().to_html()
+        return html
+
+    # helpers
+
+    def _write(self, wires: list[dict[str, Any]], shown: dict[str, Any], batch: bool = False) -> dict[str, Any]:
+        run, to_disk = self.track_id, self._to_disk
+        if self._skip:
+            clock_us = time.time_ns() // 1000
+        elif batch:
+            clock_us = self._session.writer.append_rows(run, wires, to_disk=to_disk)[-1][1]
+        else:
+            clock_us = self._session.writer.append_row(run, wires[0], to_disk=to_disk)[1]
+        microsecond, text = self._new_second(clock_us)
+        shown["timestamp"] = f"{text}{microsecond:06d}"
+        shown["track_id"] = run
+        self._latest = shown
+        return shown
+
+    def _new_second(self, clock_us: int) -> tuple[int, str]:
+        """Microsecond of a reading and the local time of its second, kept for the rows that share it."""
+        second, microsecond = divmod(clock_us, 1_000_000)
+        text = time.strftime("%Y-%m-%d %H:%M:%S.", time.localtime(second))
+        self._second = (clock_us - microsecond, text)
+        return microsecond, text
+
+    def _set_params(self, params: Mapping[Any, Any]) -> None:
+        made, before = make_params(params, self._put), self._known[1]
+        wire, shown = {**before.wire, **made.wire}, {**before.shown, **made.shown}
+        check_keys(shown)
+        self._known = (set(), Row(shown, shown) if is_fast(wire) else Row(wire, shown))
+
+    def _put(self, key: str, value: Any) -> str:
+        if self._skip:
+            return digest_of(value)
+        return self._session.put(key, value)
+
+
+def _remember(rows: Iterable[Mapping[Any, Any]], shapes: set[tuple[str, ...]]) -> None:
+    """Let rows of these keys, which were checked, take the fast path."""
+    for data in rows:
+        if type(data) is dict and all(type(key) is str for key in data):
+            if len(shapes) >= _SHAPES:
+                shapes.clear()
+            shapes.add(tuple(data))
+
+
+def _refuse_unbuilt(**arguments: object) -> None:
+    """Name the first argument whose work this release does not do yet."""
+    for name, value in arguments.items():
+        if value:
+            raise InvalidArgument(name, "this release does not do that yet")
+
+
+def _write_parquet(frame: pd.DataFrame, path: str | Path) -> None:
+    try:
+        frame.to_parquet(path, index=False)
+    except ImportError as missing:
+        try:
+            import duckdb
+        except ImportError:
+            raise MissingExtra("to_parquet", "duckdb") from missing
+        with duckdb.connect() as connection:
+            connection.register("frame", frame)
+            connection.table("frame").write_parquet(str(path))
