@@ -17,10 +17,18 @@ from xetrack.errors import InvalidArgument
 Engine = Literal["sqlite", "duckdb"]
 Durability = Literal["process", "disk"]
 Codec = Literal["jsonl", "msgpack"]
+OnError = Literal["raise", "warn"]
 
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
+_TEXT_LIMIT = 1000
 _RANK_VARIABLES = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
+
+
+class Default(str):
+    """A default that signatures show and the environment may replace: text, told from an argument by its class."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +38,12 @@ class Settings:
     ``durability="process"`` survives ``kill -9``, ``"disk"`` also a power cut.
     ``events`` is the codec of new segments; both are always read.
     ``tables_dir`` moves the tables off a network file system.
+    ``on_error="warn"`` lets a tracker that cannot write go on without.
+    ``disabled`` trackers only run functions.
+    ``text_limit`` is the number of characters that tracked calls keep of a text.
     """
 
+    db: str = "track.db"
     engine: Engine = "sqlite"
     table: str = "default"
     track_id: str | None = None
@@ -39,11 +51,15 @@ class Settings:
     events: Codec = "jsonl"
     tables_dir: Path | None = None
     warnings: bool = True
+    on_error: OnError = "raise"
+    disabled: bool = False
+    text_limit: int = _TEXT_LIMIT
 
     @classmethod
     def resolve(
         cls,
         *,
+        db: str | None = None,
         engine: str | None = None,
         table: str | None = None,
         track_id: str | None = None,
@@ -51,9 +67,11 @@ class Settings:
         events: str | None = None,
         tables_dir: str | os.PathLike[str] | None = None,
         warnings: bool | None = None,
+        on_error: str | None = None,
+        text_limit: int | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> Settings:
-        """Settings of one call; ``None`` and empty variables mean "not given".
+        """Settings of one call; ``None``, a ``Default`` and empty variables mean "not given".
 
         Raises:
             InvalidArgument: naming the argument and what it may be.
@@ -61,18 +79,24 @@ class Settings:
         env = os.environ if environ is None else environ
 
         def given(name: str, argument: str | None) -> str | None:
-            return argument if argument is not None else env.get(f"XETRACK_{name.upper()}") or None
+            if argument is None or type(argument) is Default:
+                return env.get(f"XETRACK_{name.upper()}") or argument
+            return argument
 
-        name = given("table", table)
+        path, name = given("db", db), given("table", table)
         folder = given("tables_dir", None if tables_dir is None else os.fspath(tables_dir))
         return cls(
+            db="track.db" if path is None else path,
             engine=cast(Engine, _one_of("engine", given("engine", engine), Engine)),
             table="default" if name is None else name,
             track_id=given("track_id", track_id),
             durability=cast(Durability, _one_of("durability", given("durability", durability), Durability)),
             events=cast(Codec, _one_of("events", given("events", events), Codec)),
             tables_dir=None if folder is None else Path(folder).expanduser().absolute(),
-            warnings=_flag("XETRACK_WARNINGS", env) if warnings is None else warnings,
+            warnings=_flag("XETRACK_WARNINGS", env, True) if warnings is None else warnings,
+            on_error=cast(OnError, _one_of("on_error", given("on_error", on_error), OnError)),
+            disabled=_flag("XETRACK_DISABLED", env, False),
+            text_limit=_limit(env.get("XETRACK_TEXT_LIMIT") or None if text_limit is None else text_limit),
         )
 
 
@@ -86,13 +110,21 @@ def _one_of(name: str, chosen: str | None, choices: object) -> str:
     return chosen
 
 
-def _flag(variable: str, env: Mapping[str, str]) -> bool:
+def _flag(variable: str, env: Mapping[str, str], default: bool) -> bool:
     text = env.get(variable, "").strip().lower()
-    if text in _TRUE or not text:
-        return True
-    if text in _FALSE:
-        return False
+    if not text:
+        return default
+    if text in _TRUE or text in _FALSE:
+        return text in _TRUE
     raise InvalidArgument(variable, f"{text!r} is neither 1 nor 0")
+
+
+def _limit(given: int | str | None) -> int:
+    if given is None:
+        return _TEXT_LIMIT
+    if isinstance(given, bool) or not str(given).isdecimal() or int(given) < 1:
+        raise InvalidArgument("text_limit", f"{given!r} is not a number of characters, 1 or more")
+    return int(given)
 
 
 def rank(environ: Mapping[str, str] | None = None) -> int | None:

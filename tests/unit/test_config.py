@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from xetrack.config import Settings, cache_home, rank
+from xetrack.config import Default, Settings, cache_home, rank
 from xetrack.errors import InvalidArgument
 
 
@@ -41,6 +41,27 @@ def test_argument_comes_before_the_environment() -> None:
     assert (settings.table, settings.warnings) == ("predictions", True)
 
 
+def test_default_shown_in_a_signature_gives_way_to_the_environment() -> None:
+    env = {"XETRACK_DB": "other.db", "XETRACK_TABLE": "metrics"}
+    settings = Settings.resolve(db=Default("track.db"), table=Default("default"), environ=env)
+    assert (settings.db, settings.table) == ("other.db", "metrics")
+    assert Settings.resolve(db="track.db", table="default", environ=env) == Settings(db="track.db", table="default")
+    assert Settings.resolve(db=Default("track.db"), environ={}) == Settings()
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "many", "1.5"])
+def test_text_limit_is_a_count(limit: str) -> None:
+    assert Settings.resolve(environ={"XETRACK_TEXT_LIMIT": "80"}).text_limit == 80
+    with pytest.raises(InvalidArgument, match="text_limit"):
+        Settings.resolve(environ={"XETRACK_TEXT_LIMIT": limit})
+
+
+def test_switches_are_off_unless_set() -> None:
+    assert Settings.resolve(environ={"XETRACK_DISABLED": "0"}).disabled is False
+    assert Settings.resolve(environ={"XETRACK_DISABLED": "1"}).disabled is True
+    assert Settings.resolve(environ={"XETRACK_ON_ERROR": "warn"}).on_error == "warn"
+
+
 def test_empty_variable_is_not_given() -> None:
     assert Settings.resolve(environ={"XETRACK_ENGINE": "", "XETRACK_TABLES_DIR": ""}) == Settings()
 
@@ -50,7 +71,7 @@ def test_process_environment_is_read_where_none_is_handed_in(monkeypatch: pytest
     assert Settings.resolve().table == "metrics"
 
 
-@pytest.mark.parametrize("name", ["engine", "durability", "events"])
+@pytest.mark.parametrize("name", ["engine", "durability", "events", "on_error"])
 def test_unknown_choice_is_refused_naming_the_argument(name: str) -> None:
     with pytest.raises(InvalidArgument, match=name):
         Settings.resolve(**{name: "fast"}, environ={})  # type: ignore[arg-type]

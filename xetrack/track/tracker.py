@@ -7,7 +7,6 @@ which catch up first, so it always sees everything logged before the call.
 from __future__ import annotations
 
 import logging
-import operator
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,12 +14,13 @@ from functools import update_wrapper
 from inspect import iscoroutinefunction
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, cast, overload
+from typing import Any, ClassVar, Literal, TypeVar, cast
 
 from xetrack.config import Settings
-from xetrack.errors import AssetNotFound, InvalidArgument, MissingExtra, UsageError
+from xetrack.errors import AssetNotFound, InvalidArgument, UsageError
 from xetrack.log.values import check_keys
-from xetrack.store import Store, Table, check_table_name, open_store
+from xetrack.read.view import RunView
+from xetrack.store import Store, check_table_name, open_store
 from xetrack.track.functions import as_text, track_call
 from xetrack.track.names import generate_track_id
 from xetrack.track.rows import (
@@ -36,12 +36,6 @@ from xetrack.track.rows import (
 )
 from xetrack.track.session import Session
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from xetrack.tables.sqlite import TablesConnection
-
-
 logger = logging.getLogger("xetrack")
 #: Key tuples remembered as checked. Programs have a few; one that makes up keys must not grow.
 _SHAPES = 1024
@@ -50,7 +44,7 @@ _SHAPES = 1024
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Tracker:
+class Tracker(RunView):
     """Logs rows of one run into one table of a store.
 
     Args:
@@ -123,7 +117,7 @@ class Tracker:
         self._to_disk = settings.durability == "disk"
         check_table_name(settings.table)
         self._store: Store = open_store(self.IN_MEMORY if self._skip else db, create=True, settings=settings)
-        self._table: Table = self._store.table(settings.table)
+        self._table = self._store.table(settings.table)
         self._session = Session(self._store, settings.table, settings.events)
         weakref.finalize(self, self._session.close_silently).atexit = False
         #: Keys checked with the params, and the params: read and replaced together, threads may share a tracker.
@@ -313,75 +307,6 @@ class Tracker:
         """The row logged last by this tracker, ``{}`` before the first."""
         return self._latest
 
-    @property
-    def table_name(self) -> str:
-        return self._table.name
-
-    # reading
-
-    @property
-    def columns(self) -> list[str]:
-        """Columns of the table, ``timestamp`` and ``track_id`` first."""
-        return self._table.columns
-
-    @property
-    def dtypes(self) -> dict[str, type]:
-        """Python type of each column."""
-        return self._table.dtypes
-
-    @property
-    def conn(self) -> TablesConnection:
-        """A read-only connection that sees everything logged before each query."""
-        conn = self._table.connection()
-        conn.owner = self  # a tracker that nobody else holds must not close under it
-        return conn
-
-    def to_df(self, all: bool = False) -> pd.DataFrame:
-        """Rows of this run, or of every run, in the order of the log."""
-        return self._table.frame(None if all else self.track_id)
-
-    def head(self, n: int = 5) -> pd.DataFrame:
-        """First rows of this run."""
-        return self._table.frame(self.track_id, head=n)
-
-    def tail(self, n: int = 5) -> pd.DataFrame:
-        """Last rows of this run, in time order."""
-        return self._table.frame(self.track_id, tail=n)
-
-    def count_all(self) -> int:
-        """Number of rows of every run."""
-        return self._table.count()
-
-    def count_run(self) -> int:
-        """Number of rows of this run."""
-        return self._table.count(self.track_id)
-
-    def __len__(self) -> int:
-        return self._table.count(self.track_id)
-
-    def __bool__(self) -> bool:
-        """A tracker is true, also before its first row."""
-        return True
-
-    @overload
-    def __getitem__(self, item: str) -> pd.Series[Any]: ...
-    @overload
-    def __getitem__(self, item: int) -> dict[str, Any] | None: ...
-    def __getitem__(self, item: str | int) -> pd.Series[Any] | dict[str, Any] | None:
-        """A column of this run, or one of its rows as a dict.
-
-        Rows count from 1, and from the end if negative: ``tracker[1]`` is the
-        first, ``tracker[-1]`` the last. ``None`` where there is no such row.
-        """
-        if isinstance(item, str):
-            return self._table.frame(self.track_id)[self._table.resolve(item)]
-        number = operator.index(item)
-        if number == 0:
-            return None
-        offset, last = (number - 1, False) if number > 0 else (-number - 1, True)
-        rows = self._table.records(self.track_id, offset=offset, limit=1, last=last)
-        return rows[0] if rows else None
-
     def get(self, asset_hash: str) -> Any:
         """The object stored under a hash, as ``log`` showed it or in full.
 
@@ -394,27 +319,8 @@ class Tracker:
             raise AssetNotFound(asset_hash)
         return assets.get(found[0])
 
-    def to_csv(self, path: str | Path, all: bool = False) -> None:
-        """Write the rows of this run, or of every run, as CSV."""
-        self.to_df(all).to_csv(path, index=False)
-
-    def to_parquet(self, path: str | Path, all: bool = False) -> None:
-        """Write the rows of this run, or of every run, as Parquet.
-
-        Raises:
-            MissingExtra: neither pyarrow nor duckdb is installed.
-        """
-        _write_parquet(self.to_df(all), path)
-
-    def __str__(self) -> str:
-        return str(self.to_df())
-
     def __repr__(self) -> str:
         return f"Tracker(db={self.db!r}, table={self.table_name!r}, track_id={self.track_id!r})"
-
-    def _repr_html_(self) -> str:
-        html: str = self.to_df().to_html()
-        return html
 
     # helpers
 
@@ -465,16 +371,3 @@ def _refuse_unbuilt(**arguments: object) -> None:
     for name, value in arguments.items():
         if value:
             raise InvalidArgument(name, "this release does not do that yet")
-
-
-def _write_parquet(frame: pd.DataFrame, path: str | Path) -> None:
-    try:
-        frame.to_parquet(path, index=False)
-    except ImportError as missing:
-        try:
-            import duckdb
-        except ImportError:
-            raise MissingExtra("to_parquet", "duckdb") from missing
-        with duckdb.connect() as connection:
-            connection.register("frame", frame)
-            connection.table("frame").write_parquet(str(path))

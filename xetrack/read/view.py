@@ -1,0 +1,125 @@
+"""What a tracker shows of its run: the reading side of ``Tracker``.
+
+Rows come from the tables, which catch up first, so a view always has everything
+that was logged before the call.
+"""
+
+from __future__ import annotations
+
+import operator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+from xetrack.errors import MissingExtra
+from xetrack.store import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from xetrack.tables.sqlite import TablesConnection
+
+
+class RunView:
+    """The rows of one run in a table, and of the whole table where asked."""
+
+    track_id: str
+    _table: Table
+
+    @property
+    def table_name(self) -> str:
+        return self._table.name
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns of the table, ``timestamp`` and ``track_id`` first."""
+        return self._table.columns
+
+    @property
+    def dtypes(self) -> dict[str, type]:
+        """Python type of each column."""
+        return self._table.dtypes
+
+    @property
+    def conn(self) -> TablesConnection:
+        """A read-only connection that sees everything logged before each query."""
+        conn = self._table.connection()
+        conn.owner = self  # a tracker that nobody else holds must not close under it
+        return conn
+
+    def to_df(self, all: bool = False) -> pd.DataFrame:
+        """Rows of this run, or of every run, in the order of the log."""
+        return self._table.frame(None if all else self.track_id)
+
+    def head(self, n: int = 5) -> pd.DataFrame:
+        """First rows of this run."""
+        return self._table.frame(self.track_id, head=n)
+
+    def tail(self, n: int = 5) -> pd.DataFrame:
+        """Last rows of this run, in time order."""
+        return self._table.frame(self.track_id, tail=n)
+
+    def count_all(self) -> int:
+        """Number of rows of every run."""
+        return self._table.count()
+
+    def count_run(self) -> int:
+        """Number of rows of this run."""
+        return self._table.count(self.track_id)
+
+    def __len__(self) -> int:
+        return self._table.count(self.track_id)
+
+    def __bool__(self) -> bool:
+        """True also before the first row."""
+        return True
+
+    @overload
+    def __getitem__(self, item: str) -> pd.Series[Any]: ...
+    @overload
+    def __getitem__(self, item: int) -> dict[str, Any] | None: ...
+    def __getitem__(self, item: str | int) -> pd.Series[Any] | dict[str, Any] | None:
+        """A column of this run, or one of its rows as a dict.
+
+        Rows count from 1, and from the end if negative: ``tracker[1]`` is the
+        first, ``tracker[-1]`` the last. ``None`` where there is no such row.
+        """
+        if isinstance(item, str):
+            return self._table.frame(self.track_id)[self._table.resolve(item)]
+        number = operator.index(item)
+        if number == 0:
+            return None
+        offset, last = (number - 1, False) if number > 0 else (-number - 1, True)
+        rows = self._table.records(self.track_id, offset=offset, limit=1, last=last)
+        return rows[0] if rows else None
+
+    def to_csv(self, path: str | Path, all: bool = False) -> None:
+        """Write the rows of this run, or of every run, as CSV."""
+        self.to_df(all).to_csv(path, index=False)
+
+    def to_parquet(self, path: str | Path, all: bool = False) -> None:
+        """Write the rows of this run, or of every run, as Parquet.
+
+        Raises:
+            MissingExtra: neither pyarrow nor duckdb is installed.
+        """
+        _write_parquet(self.to_df(all), path)
+
+    def __str__(self) -> str:
+        return str(self.to_df())
+
+    def _repr_html_(self) -> str:
+        html: str = self.to_df().to_html()
+        return html
+
+
+def _write_parquet(frame: pd.DataFrame, path: str | Path) -> None:
+    try:
+        frame.to_parquet(path, index=False)
+    except ImportError as missing:
+        try:
+            import duckdb
+        except ImportError:
+            raise MissingExtra("to_parquet", "duckdb") from missing
+        with duckdb.connect() as connection:
+            connection.register("frame", frame)
+            connection.table("frame").write_parquet(str(path))
