@@ -24,6 +24,7 @@ from xetrack.log.events import AssetAdded
 if TYPE_CHECKING:
     from xetrack.log.segment import Writer
     from xetrack.store import Store
+    from xetrack.track.losses import Losses
 
 _sessions: weakref.WeakSet[Session] = weakref.WeakSet()
 #: The worker process whose end is being waited for.
@@ -33,8 +34,8 @@ _worker = 0
 class Session:
     """The writing side of one tracker. Thread-safe; a forked child starts a new one."""
 
-    def __init__(self, store: Store, table: str, codec: str) -> None:
-        self.store, self.table, self.codec = store, table, codec
+    def __init__(self, store: Store, table: str, codec: str, losses: Losses | None = None) -> None:
+        self.store, self.table, self.codec, self.losses = store, table, codec, losses
         self.current: Writer | None = None
         self._announced: set[str] = set()
         self._lock = threading.RLock()
@@ -71,6 +72,8 @@ class Session:
         ``error`` is what ended the work. A later write opens a new segment, a
         later read the tables again. A store that was deleted is left deleted.
         """
+        if self.losses is not None:
+            self.losses.report()
         with self._lock:
             writer, self.current = self.current, None
             if writer is not None:

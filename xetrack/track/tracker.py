@@ -6,22 +6,25 @@ which catch up first, so it always sees everything logged before the call.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import update_wrapper
 from inspect import iscoroutinefunction
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Literal, TypeVar, cast
 
-from xetrack.config import Settings
-from xetrack.errors import AssetNotFound, InvalidArgument, UsageError
+from xetrack.config import Default, Settings
+from xetrack.errors import AssetNotFound, InvalidArgument, StorageError, UsageError
 from xetrack.log.values import check_keys
 from xetrack.read.view import RunView
 from xetrack.store import Store, check_table_name, open_store
 from xetrack.track.functions import as_text, track_call
+from xetrack.track.losses import Losses
 from xetrack.track.names import generate_track_id
 from xetrack.track.rows import (
     SHORT_DIGEST,
@@ -37,6 +40,7 @@ from xetrack.track.rows import (
 from xetrack.track.session import Session
 
 logger = logging.getLogger("xetrack")
+_DB, _ENGINE, _TABLE = Default("track.db"), Default("sqlite"), Default("default")
 #: Key tuples remembered as checked. Programs have a few; one that makes up keys must not grow.
 _SHAPES = 1024
 
@@ -58,8 +62,14 @@ class Tracker(RunView):
         table: Name of the table, for several kinds of rows in one store.
         durability: ``"process"``: a row survives the process when ``log`` returns;
             ``"disk"``: also the machine (often 1 to 10 ms).
+        on_error: ``"raise"``, or ``"warn"``: a disk that is full or read-only stops no
+            program; what was dropped is counted, and told at the end.
         events: Format of the log, ``"jsonl"`` or ``"msgpack"``.
         compress: Kept for programs written for 0.x: stored objects always are.
+
+    ``db``, ``engine``, ``table``, ``track_id``, ``durability``, ``events``, ``on_error`` and
+    ``text_limit`` may come from ``XETRACK_…`` instead; ``XETRACK_WARNINGS=0`` silences.
+    With ``XETRACK_DISABLED=1`` a tracker only runs functions.
 
     A relative ``db`` is pinned when the tracker is made. Threads may share a
     tracker; a forked child writes a segment of its own. ``with Tracker(...)``
@@ -71,7 +81,7 @@ class Tracker(RunView):
 
     def __init__(
         self,
-        db: str | Path = "track.db",
+        db: str | Path = _DB,
         params: Mapping[Any, Any] | None = None,
         reset: bool = False,
         log_system_params: bool = False,
@@ -85,16 +95,26 @@ class Tracker(RunView):
         jsonl: str | None = None,
         cache: str | None = None,
         compress: bool = False,
-        warnings: bool | None = None,
+        warnings: bool = True,
         git_root: str | None = None,
-        engine: Literal["duckdb", "sqlite"] | None = None,
-        table: str | None = None,
+        engine: Literal["duckdb", "sqlite"] = _ENGINE,  # type: ignore[assignment]
+        table: str = _TABLE,
         *,
         durability: Literal["process", "disk"] | None = None,
         events: Literal["jsonl", "msgpack"] | None = None,
+        on_error: Literal["raise", "warn"] | None = None,
+        text_limit: int | None = None,
     ) -> None:
         settings = Settings.resolve(
-            engine=engine, table=table, track_id=track_id, durability=durability, events=events, warnings=warnings
+            db=db if type(db) is Default else os.fspath(db),
+            engine=engine,
+            table=table,
+            track_id=track_id,
+            durability=durability,
+            events=events,
+            warnings=None if warnings else False,
+            on_error=on_error,
+            text_limit=text_limit,
         )
         _refuse_unbuilt(
             log_system_params=log_system_params,
@@ -108,17 +128,22 @@ class Tracker(RunView):
         )
         if settings.engine != "sqlite":
             raise InvalidArgument("engine", f"{settings.engine!r} is none of: sqlite")
-        self.db = str(db)
+        self.db = settings.db
         self.track_id = str(settings.track_id or generate_track_id())
         self.raise_on_error = raise_on_error
         self.warnings = settings.warnings
         self.measurement_interval = measurement_interval
-        self._skip = self.db == self.SKIP_INSERT
+        self._text_limit = settings.text_limit
         self._to_disk = settings.durability == "disk"
+        self._off = settings.disabled
+        #: No store on disk: rows go nowhere, or only to files.
+        self._skip = self._off or self.db == self.SKIP_INSERT
+        self._unopened: StorageError | None = None
+        self._losses = Losses(self.track_id) if settings.on_error == "warn" else None
         check_table_name(settings.table)
-        self._store: Store = open_store(self.IN_MEMORY if self._skip else db, create=True, settings=settings)
+        self._store = self._open(settings)
         self._table = self._store.table(settings.table)
-        self._session = Session(self._store, settings.table, settings.events)
+        self._session = Session(self._store, settings.table, settings.events, self._losses)
         weakref.finalize(self, self._session.close_silently).atexit = False
         #: Keys checked with the params, and the params: read and replaced together, threads may share a tracker.
         self._known: tuple[set[tuple[str, ...]], Row] = (set(), Row({}, {}))
@@ -126,7 +151,8 @@ class Tracker(RunView):
         self._latest: dict[str, Any] = {}
         self._set_params(params or {})
         if reset and not self._skip:
-            self._table.reset(self._session.writer)
+            with self._tolerant():
+                self._table.reset(self._session.writer)
 
     # writing
 
@@ -156,6 +182,8 @@ class Tracker(RunView):
                     )[1]
                 except UnicodeEncodeError:
                     pass  # a lone surrogate: below, the error names its key
+                except StorageError as error:
+                    return self._lose(error, [data])
                 else:
                     start_us, text = self._second
                     microsecond = clock_us - start_us
@@ -165,9 +193,7 @@ class Tracker(RunView):
                     row["track_id"] = self.track_id
                     self._latest = row
                     return row
-        (made,) = make_rows([data], params, self._put)
-        _remember([data], shapes)
-        return self._write([made.wire], made.shown)
+        return self._record([data])
 
     def log_batch(self, data: Iterable[Mapping[Any, Any]]) -> dict[str, Any]:
         """Log several rows in one write and return the last, ``{}`` if there is none.
@@ -183,14 +209,13 @@ class Tracker(RunView):
         if are_fast(given, shapes):
             wire, shown = params
             try:
-                return self._write(
-                    [{**wire, **row} for row in given] if wire else given, {**shown, **given[-1]}, batch=True
-                )
+                wires = [{**wire, **row} for row in given] if wire else given
+                return self._write(wires, {**shown, **given[-1]}, batch=True)
             except UnicodeEncodeError:
                 pass  # a lone surrogate: below, the error names its key
-        rows = make_rows(given, params, self._put)
-        _remember(given, shapes)
-        return self._write([row.wire for row in rows], rows[-1].shown, batch=True)
+            except StorageError as error:
+                return self._lose(error, given)
+        return self._record(given, batch=True)
 
     def set_param(self, key: str, value: Any) -> Any:
         """Add a value to every row logged from now on, and return it."""
@@ -204,34 +229,41 @@ class Tracker(RunView):
 
     def set_value(self, key: str, value: Any) -> int:
         """Set one column in all rows of this run and return how many there are."""
-        if self._skip:
-            return 0
-        name, wire = make_value(key, value, self._put)
-        return self._table.set_value(self._session.writer, name, wire, self.track_id, to_disk=self._to_disk)
+        count = 0
+        with self._tolerant():
+            name, wire = make_value(key, value, self._put)
+            if not self._skip:
+                count = self._table.set_value(self._session.writer, name, wire, self.track_id, to_disk=self._to_disk)
+        return count
 
     def set_where(self, key: str, value: Any, where_key: str, where_value: Any) -> int:
         """Set one column in the rows of this run where another has a value.
 
         Returns the number of rows changed. Which rows those are is decided now.
         """
-        if self._skip:
-            return 0
-        name, wire = make_value(key, value, self._put)
-        where_name, where_wire = make_condition(where_key, where_value)
-        return self._table.set_where(
-            self._session.writer, name, wire, where_name, where_wire, self.track_id, to_disk=self._to_disk
-        )
+        count = 0
+        with self._tolerant():
+            name, wire = make_value(key, value, self._put)
+            where_name, where_wire = make_condition(where_key, where_value)
+            if not self._skip:
+                count = self._table.set_where(
+                    self._session.writer, name, wire, where_name, where_wire, self.track_id, to_disk=self._to_disk
+                )
+        return count
 
     def flush(self) -> None:
         """Force what was logged to the device and catch the tables up."""
-        if not self._skip:
+        if self._skip:
+            return
+        with self._tolerant(0):
             if self._session.current is not None:
                 self._session.current.sync()
             self._table.catch_up()
 
     def close(self) -> None:
         """Seal the run's segment and catch the tables up. Reading still works."""
-        self._session.close()
+        with self._tolerant(0):
+            self._session.close()
 
     def __enter__(self) -> Tracker:
         return self
@@ -240,7 +272,7 @@ class Tracker(RunView):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is None:
-            self._session.close()
+            self.close()
         else:  # nothing may take the place of what the block raised
             self._session.close_silently(error)
 
@@ -257,6 +289,8 @@ class Tracker(RunView):
         ``params`` are added to the row; what the row holds: ``functions.track_call``.
         ``cache_force`` runs the function also where a cache has its result.
         """
+        if self._off:
+            return func(*(args or ()), **(kwargs or {}))
         extra = dict(params or {})
         check_keys({**self.params, **extra})  # before the function runs: afterwards its time would be lost
         return track_call(
@@ -271,10 +305,10 @@ class Tracker(RunView):
     def _log_call(self, extra: dict[Any, Any], row: dict[Any, Any]) -> None:
         """Log the row of a call that is over. What no column can hold is in it as text."""
         try:
-            self.log({**extra, **row})
+            self._record([{**extra, **row}])
         except UsageError as error:
             logger.warning("The result of %s is logged as text. %s", row.get("function_name"), error)
-            self.log({**extra, **as_text(row)})
+            self._record([{**extra, **as_text(row)}])
 
     def wrap(self, params: Mapping[Any, Any] | None = None) -> Callable[[F], F]:
         """Decorate a function or a method so that each call is tracked."""
@@ -324,19 +358,65 @@ class Tracker(RunView):
 
     # helpers
 
-    def _write(self, wires: list[dict[str, Any]], shown: dict[str, Any], batch: bool = False) -> dict[str, Any]:
+    def _open(self, settings: Settings) -> Store:
+        """The store, or one in memory where there is none to write to."""
+        try:
+            return open_store(self.IN_MEMORY if self._skip else self.db, create=True, settings=settings)
+        except StorageError as error:
+            if self._losses is None:
+                raise
+            self._losses.add(error, 0)
+            self._skip, self._unopened = True, error
+            return open_store(self.IN_MEMORY, settings=settings)
+
+    def _record(self, given: list[Mapping[Any, Any]], batch: bool = False) -> dict[str, Any]:
+        """Check rows, write them and return the last one as it was logged."""
+        shapes, params = self._known
+        if self._off:
+            return self._stamp({**params.shown, **given[-1]}, time.time_ns() // 1000)
+        try:
+            rows = make_rows(given, params, self._put)
+            _remember(given, shapes)
+            return self._write([row.wire for row in rows], rows[-1].shown, batch)
+        except StorageError as error:
+            return self._lose(error, given)
+
+    def _write(self, wires: list[dict[str, Any]], shown: dict[str, Any], batch: bool) -> dict[str, Any]:
         run, to_disk = self.track_id, self._to_disk
+        if self._unopened is not None:
+            raise self._unopened
         if self._skip:
             clock_us = time.time_ns() // 1000
         elif batch:
             clock_us = self._session.writer.append_rows(run, wires, to_disk=to_disk)[-1][1]
         else:
             clock_us = self._session.writer.append_row(run, wires[0], to_disk=to_disk)[1]
+        return self._stamp(shown, clock_us)
+
+    def _stamp(self, shown: dict[str, Any], clock_us: int) -> dict[str, Any]:
+        """Complete a row as it is handed back."""
         microsecond, text = self._new_second(clock_us)
         shown["timestamp"] = f"{text}{microsecond:06d}"
-        shown["track_id"] = run
+        shown["track_id"] = self.track_id
         self._latest = shown
         return shown
+
+    def _lose(self, error: StorageError, rows: list[Any]) -> dict[str, Any]:
+        """Raise, or count the rows as dropped and hand back the last as if it was logged."""
+        if self._losses is None:
+            raise error
+        self._losses.add(error, len(rows))
+        return self._stamp({**self.params, **rows[-1]}, time.time_ns() // 1000)
+
+    @contextlib.contextmanager
+    def _tolerant(self, count: int = 1) -> Iterator[None]:
+        """Count what cannot be written instead of raising, if the tracker was made so."""
+        try:
+            yield
+        except StorageError as error:
+            if self._losses is None:
+                raise
+            self._losses.add(error, count)
 
     def _new_second(self, clock_us: int) -> tuple[int, str]:
         """Microsecond of a reading and the local time of its second, kept for the rows that share it."""
@@ -346,10 +426,11 @@ class Tracker(RunView):
         return microsecond, text
 
     def _set_params(self, params: Mapping[Any, Any]) -> None:
-        made, before = make_params(params, self._put), self._known[1]
-        wire, shown = {**before.wire, **made.wire}, {**before.shown, **made.shown}
-        check_keys(shown)
-        self._known = (set(), Row(shown, shown) if is_fast(wire) else Row(wire, shown))
+        with self._tolerant():
+            made, before = make_params(params, self._put), self._known[1]
+            wire, shown = {**before.wire, **made.wire}, {**before.shown, **made.shown}
+            check_keys(shown)
+            self._known = (set(), Row(shown, shown) if is_fast(wire) else Row(wire, shown))
 
     def _put(self, key: str, value: Any) -> str:
         if self._skip:

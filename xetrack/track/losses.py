@@ -1,0 +1,39 @@
+"""What a tracker with ``on_error="warn"`` could not write: counted, and said.
+
+The training goes on whatever the disk does. The first loss is told at once, with
+its reason; how many there were, when the tracker closes or the program ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from xetrack.errors import StorageError
+
+logger = logging.getLogger("xetrack")
+
+
+class Losses:
+    """Counts the rows and changes of one run that were dropped. Threads may share it."""
+
+    def __init__(self, track_id: str) -> None:
+        self.track_id = track_id
+        self.count = 0
+        self._told = 0
+        self._warned = False
+        self._lock = threading.Lock()
+
+    def add(self, error: StorageError, count: int = 1) -> None:
+        """Note what was dropped; the first one is warned of with its reason."""
+        with self._lock:
+            first, self._warned, self.count = not self._warned, True, self.count + count
+        if first:
+            logger.warning("Run %s goes on without being written: %s", self.track_id, error)
+
+    def report(self) -> None:
+        """Say how many were dropped, unless that was said already."""
+        with self._lock:
+            dropped, self._told = self.count > self._told, self.count
+        if dropped:
+            logger.warning("Run %s: %d rows or changes could not be written.", self.track_id, self.count)
