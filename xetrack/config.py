@@ -31,6 +31,9 @@ class Default(str):
     __slots__ = ()
 
 
+DEFAULT_DB, DEFAULT_ENGINE, DEFAULT_TABLE = Default("track.db"), Default("sqlite"), Default("default")
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What a tracker, a reader or a command runs with.
@@ -80,8 +83,8 @@ class Settings:
 
         def given(name: str, argument: str | None) -> str | None:
             if argument is None or type(argument) is Default:
-                return env.get(f"XETRACK_{name.upper()}") or argument
-            return argument
+                argument = env.get(f"XETRACK_{name.upper()}") or argument
+            return argument if argument is None else str(argument)
 
         path, name = given("db", db), given("table", table)
         folder = given("tables_dir", None if tables_dir is None else os.fspath(tables_dir))

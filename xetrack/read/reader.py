@@ -10,7 +10,7 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from xetrack.config import Settings
+from xetrack.config import DEFAULT_ENGINE, DEFAULT_TABLE, Settings
 from xetrack.errors import InvalidArgument, TableNotFound
 from xetrack.store import Store, Table, open_store
 from xetrack.track.rows import make_condition, make_value
@@ -35,8 +35,8 @@ class Reader:
     def __init__(
         self,
         db: str | Path,
-        engine: Literal["duckdb", "sqlite"] | None = None,
-        table: str | None = None,
+        engine: Literal["duckdb", "sqlite"] = DEFAULT_ENGINE,  # type: ignore[assignment]
+        table: str = DEFAULT_TABLE,
         at: str | None = None,
     ) -> None:
         settings = Settings.resolve(engine=engine, table=table)
@@ -122,8 +122,8 @@ class Reader:
     def read_db(
         cls,
         db: str | Path,
-        engine: Literal["duckdb", "sqlite"] | None = None,
-        table: str | None = None,
+        engine: Literal["duckdb", "sqlite"] = DEFAULT_ENGINE,  # type: ignore[assignment]
+        table: str = DEFAULT_TABLE,
         track_id: str | None = None,
         head: int | None = None,
         tail: int | None = None,

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Literal, TypeVar, cast
 
-from xetrack.config import Default, Settings
+from xetrack.config import DEFAULT_DB, DEFAULT_ENGINE, DEFAULT_TABLE, Default, Settings
 from xetrack.errors import AssetNotFound, InvalidArgument, StorageError, UsageError
 from xetrack.log.values import check_keys
 from xetrack.read.view import RunView
@@ -40,7 +40,6 @@ from xetrack.track.rows import (
 from xetrack.track.session import Session
 
 logger = logging.getLogger("xetrack")
-_DB, _ENGINE, _TABLE = Default("track.db"), Default("sqlite"), Default("default")
 #: Key tuples remembered as checked. Programs have a few; one that makes up keys must not grow.
 _SHAPES = 1024
 
@@ -81,7 +80,7 @@ class Tracker(RunView):
 
     def __init__(
         self,
-        db: str | Path = _DB,
+        db: str | Path = DEFAULT_DB,
         params: Mapping[Any, Any] | None = None,
         reset: bool = False,
         log_system_params: bool = False,
@@ -97,8 +96,8 @@ class Tracker(RunView):
         compress: bool = False,
         warnings: bool = True,
         git_root: str | None = None,
-        engine: Literal["duckdb", "sqlite"] = _ENGINE,  # type: ignore[assignment]
-        table: str = _TABLE,
+        engine: Literal["duckdb", "sqlite"] = DEFAULT_ENGINE,  # type: ignore[assignment]
+        table: str = DEFAULT_TABLE,
         *,
         durability: Literal["process", "disk"] | None = None,
         events: Literal["jsonl", "msgpack"] | None = None,
