@@ -1,0 +1,64 @@
+"""The price of a call: import, `log`, `log_batch`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+
+from scripts.bench_tools import Figure, interleaved, row
+
+
+def imports(repeats: int) -> list[Figure]:
+    def start(code: str) -> Callable[[], object]:
+        return lambda: subprocess.run([sys.executable, "-c", code], check=True)
+
+    bare, package, names = interleaved(
+        repeats, start("pass"), start("import xetrack"), start("from xetrack import Tracker, Reader")
+    )
+    what = f"python -c pass, {1000 * bare:.0f} ms"
+    return [
+        Figure("import xetrack", 1000 * (package - bare), "ms", 80, f"{1000 * package:.0f} ms", what),
+        Figure(
+            "from xetrack import Tracker, Reader", 1000 * (names - bare), "ms", None, f"{1000 * names:.0f} ms", what
+        ),
+    ]
+
+
+def appends(calls: int, repeats: int) -> list[Figure]:
+    """`log` and `log_batch` beside encoding the same dict and writing it with one system call."""
+    import msgspec
+
+    from xetrack import Tracker
+
+    with tempfile.TemporaryDirectory(prefix="xetrack-bench-") as folder:
+        descriptor = os.open(os.path.join(folder, "floor"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        tracker = Tracker(os.path.join(folder, "log.db"), track_id="bench-run-1")
+        batches = Tracker(os.path.join(folder, "batch.db"), track_id="bench-run-1")
+        rows = [row(step) for step in range(calls)]
+
+        def floor() -> None:
+            encode, write = msgspec.json.encode, os.write
+            for data in rows:
+                write(descriptor, encode(data))
+
+        def log() -> None:
+            for data in rows:
+                tracker.log(data)
+
+        def log_batch() -> None:
+            for start in range(0, calls, 1000):
+                batches.log_batch(rows[start : start + 1000])
+
+        times = interleaved(repeats, floor, log, log_batch)
+        tracker.close()
+        batches.close()
+        os.close(descriptor)
+    bare, one, many = (1e6 * seconds / calls for seconds in times)
+    what = f"msgspec.json.encode + os.write, {bare:.2f} µs"
+    return [
+        Figure("log()", one / bare, "x", 4, f"{one:.2f} µs", what),
+        Figure("log_batch(), per event", many / bare, "x", 2, f"{many:.2f} µs", what),
+    ]
