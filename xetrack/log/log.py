@@ -58,6 +58,7 @@ class Chunk(NamedTuple):
     """Some events of a segment, in its order: ``line_count`` whole lines from ``start`` to ``end``.
 
     Offsets are of uncompressed bytes. ``line`` of a damage counts from where the scan began.
+    ``raw`` are the bytes between them, as a scan found them.
     """
 
     events: list[Event]
@@ -65,6 +66,7 @@ class Chunk(NamedTuple):
     end: int
     damaged: list[Damage]
     line_count: int
+    raw: bytes = b""
 
 
 # -- names -------------------------------------------------------------------
@@ -219,7 +221,8 @@ class Log(ABC):
                 reason = f"it cannot be decompressed: {unpacking_failed}"
                 damaged.append(Damage(position + found.consumed, len(rest), reason, line + found.lines))
             if found.consumed or damaged:
-                yield Chunk(found.events, position, position + found.consumed, damaged, found.lines)
+                raw = buffer[: found.consumed]
+                yield Chunk(found.events, position, position + found.consumed, damaged, found.lines, raw)
             position += found.consumed
             line += found.lines
 
@@ -249,17 +252,27 @@ class Log(ABC):
         except OSError as error:
             raise storage_error(error, self.where(table, name)) from error
 
-    def sha256(self, table: str, name: str) -> str:
-        """Digest of the uncompressed bytes of a segment: the name of a pack."""
-        digest = hashlib.sha256()
+    def pieces(self, table: str, name: str) -> Iterator[bytes]:
+        """The uncompressed bytes of a segment, about a megabyte at a time, nothing if it is gone.
+
+        A compressed pack ends where its damage begins.
+        """
         try:
             file = self._open(table, name)
             if file is not None:
                 with file:
                     while piece := file.read(CHUNK_BYTES):
-                        digest.update(piece)
+                        yield piece
         except OSError as error:
             raise storage_error(error, self.where(table, name)) from error
+        except _unpacking_errors(name):
+            return
+
+    def sha256(self, table: str, name: str) -> str:
+        """Digest of the uncompressed bytes of a segment: the name of a pack."""
+        digest = hashlib.sha256()
+        for piece in self.pieces(table, name):
+            digest.update(piece)
         return digest.hexdigest()
 
     def first_clock(self, table: str, name: str, offset: int = 0) -> int | None:
@@ -415,6 +428,21 @@ class FileLog(Log):
         for (name, _), writer in list(self._shared.writers.items()):
             if name == table:
                 writer.look()
+
+    def make_folder(self, table: str) -> Path:
+        """The folder of a table, made where it is not there.
+
+        Raises:
+            InvalidTable: another table differs from the name only in case, or the name cannot be.
+        """
+        check_table(table)
+        self._refuse_case_clash(table)
+        folder = self.folder(table)
+        try:
+            self._prepare(folder)
+        except OSError as error:
+            raise storage_error(error, folder) from error
+        return folder
 
     def _refuse_case_clash(self, table: str) -> None:
         for other in self.tables():
