@@ -11,6 +11,7 @@ nothing else formats an error, and only the command line prints one.
     ├── TableError
     ├── MergeError
     ├── StorageError       raised from the OSError
+    ├── AssetUnloadable
     └── MissingExtra
 """
 
@@ -123,6 +124,16 @@ class InvalidArgument(UsageError):
         self.name, self.reason = name, reason
 
 
+class AmbiguousAsset(UsageError):
+    """A short hash that more than one stored object has."""
+
+    message = "The hash {asset!r} is the beginning of more than one: {digests}."
+    hint = "Give it in full."
+
+    def __init__(self, asset: str, digests: list[str], /) -> None:
+        self.asset, self.digests = asset, digests
+
+
 class ReadOnlyTables(UsageError):
     """A write to the tables, which the next rebuild would undo."""
 
@@ -192,14 +203,14 @@ class ColumnNotFound(NotFound):
         self.column, self.near = column, near
 
 
-class AssetNotFound(NotFound):
-    """No stored object of that hash."""
+class AssetNotFound(NotFound, KeyError):
+    """No stored object of that hash or key; also a KeyError, since assets are read like a dict."""
 
-    message = "There is no asset {asset!r}."
-    hint = "Give at least the first 16 digits of its hash, as the table shows them."
+    message = "There is no asset {asset!r}: {reason}."
+    hint = "`xt assets ls DB` lists them. A hash is given by its first 16 digits, as the tables show it, or in full."
 
-    def __init__(self, asset: str, /) -> None:
-        self.asset = asset
+    def __init__(self, asset: str, reason: str = "nothing of that hash or key is stored", /) -> None:
+        self.asset, self.reason = asset, reason
 
 
 class EventNotFound(NotFound):
@@ -378,6 +389,29 @@ class StorageFailed(StorageError):
 
     def __init__(self, path: str | Path, reason: str, /) -> None:
         self.path, self.reason = path, reason
+
+
+class AssetDamaged(StorageError):
+    """A stored object whose bytes are not those that were stored; it was not loaded."""
+
+    message = "The asset {asset} is damaged: {reason}. Its file is {path}."
+    hint = "Bring the file back from a copy, or remove it and log the object again."
+
+    def __init__(self, asset: str, path: str | Path, reason: str, /) -> None:
+        self.asset, self.path, self.reason = asset, path, reason
+
+
+# -- loading objects ---------------------------------------------------------
+
+
+class AssetUnloadable(XetrackError):
+    """A stored object that Python cannot make again here."""
+
+    message = "The asset {asset} cannot be loaded: {reason}."
+    hint = "Its bytes are whole. Have the modules at hand that it was made with, or `xt assets export` it."
+
+    def __init__(self, asset: str, reason: str, /) -> None:
+        self.asset, self.reason = asset, reason
 
 
 # -- optional packages -------------------------------------------------------

@@ -129,18 +129,20 @@ class RowsReplaced(Event, frozen=True, kw_only=True, omit_defaults=True, gc=Fals
 
 
 class AssetAdded(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag="asset.added"):
-    """An object is in the store, under the SHA-256 of its uncompressed bytes."""
+    """An object is in the store, under the SHA-256 of its uncompressed bytes. ``name`` is a file's."""
 
     digest: str
     key: str | None = None
     size: int | None = None
     codec: str | None = None
+    name: str | None = None
 
 
 class AssetRemoved(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag="asset.removed"):
-    """The object is no longer listed."""
+    """The object is no longer listed; with ``keeps_keys`` its keys go on naming it."""
 
     digest: str
+    keeps_keys: bool | None = None
     seen: Ids = {}
     base: str | None = None
 

@@ -61,12 +61,13 @@ def is_plain(value: Any) -> bool:
     return value is None or kind is bool
 
 
-def encode(value: Any, key: object, asset: AssetStore | None = None) -> Any:
+def encode(value: Any, key: object, asset: AssetStore | None = None, *, files: bool = False) -> Any:
     """The wire value of a Python value; ``key`` is what an error names.
 
     Scalars of NumPy, torch and pandas become Python's, subclasses their base,
     enum members their value. What no wire value can hold (sets, arrays, frames,
-    any other object) goes to ``asset``; without it, it is an error.
+    any other object) goes to ``asset``; without it, it is an error. With ``files``
+    a ``Path`` goes there too, for the file that it names.
 
     Raises:
         InvalidValue: text with a lone surrogate, nesting without end, or an
@@ -82,7 +83,7 @@ def encode(value: Any, key: object, asset: AssetStore | None = None) -> Any:
         return value
     elif kind is int:
         return _int(value)
-    return _Encoder(key, asset).encode(value, 0)
+    return _Encoder(key, asset, files).encode(value, 0)
 
 
 def decode(wire: Any) -> Any:
@@ -111,9 +112,10 @@ def decode(wire: Any) -> Any:
 class _Encoder:
     """Encodes one value; knows the containers that it is inside of."""
 
-    def __init__(self, key: object, asset: AssetStore | None) -> None:
+    def __init__(self, key: object, asset: AssetStore | None, files: bool) -> None:
         self.key = key
         self.asset = asset
+        self.files = files
         self.inside: set[int] = set()
 
     def encode(self, value: Any, depth: int) -> Any:
@@ -133,6 +135,8 @@ class _Encoder:
         scalar = _python_scalar(value)
         if scalar is not value:
             return self.encode(scalar, depth)
+        if self.files and self.asset is not None and isinstance(value, Path):
+            return {"$asset": self.asset(value)}
         wire = self._tagged(value)
         if wire is not None:
             return wire

@@ -6,20 +6,21 @@ before an object is stored, so a refused row leaves nothing behind.
 
 from __future__ import annotations
 
-import hashlib
+import os
 from collections.abc import Callable, Container, Iterable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from xetrack.errors import InvalidArgument, InvalidValue
-from xetrack.log.assets import pickled
+from xetrack.log.assets import digest_of as digest_of
 from xetrack.log.values import check_keys, decode, encode, is_plain
 
 #: Digits of an asset's digest that stand for it in rows and tables.
 SHORT_DIGEST = 16
 _UNSET_DIGEST = "0" * 64
 
-#: Stores an object logged under a key and gives its digest.
+#: Stores an object logged under a key, or the file of a path, and gives its digest.
 Put = Callable[[str, Any], str]
 
 
@@ -85,43 +86,39 @@ def is_storable(value: Any) -> bool:
     return True
 
 
-def make_rows(rows: Iterable[Mapping[Any, Any]], params: Row, put: Put) -> list[Row]:
+def make_rows(rows: Iterable[Mapping[Any, Any]], params: Row, put: Put, *, files: bool = False) -> list[Row]:
     """Check every row first, then store its objects: all of them or none.
 
-    A row's own keys win over the params.
+    A row's own keys win over the params. With ``files`` a ``Path`` stands for the
+    file that it names, else for itself.
 
     Raises:
-        UsageError: a row or a key or a value that no log can hold.
+        UsageError: a row or a key or a value that no log can hold, or a path without a file.
     """
     checked: list[tuple[dict[str, Any], dict[str, Any], bool]] = []
     for data in rows:
         if not isinstance(data, Mapping):
             raise InvalidArgument("data", f"a row is a dict of names and values, not {type(data).__name__}")
         named = _named(data, params.wire)
-        wire, has_objects = _encode(named)
+        wire, has_objects = _encode(named, files)
         checked.append((named, wire, has_objects))
-    return [_finish(named, wire, has_objects, params, put) for named, wire, has_objects in checked]
+    return [_finish(named, wire, has_objects, params, put, files) for named, wire, has_objects in checked]
 
 
-def make_params(data: Mapping[Any, Any], put: Put) -> Row:
+def make_params(data: Mapping[Any, Any], put: Put, *, files: bool = False) -> Row:
     """Params as a row that others are laid over."""
-    return make_rows([data], Row({}, {}), put)[0]
+    return make_rows([data], Row({}, {}), put, files=files)[0]
 
 
-def make_value(key: Any, value: Any, put: Put) -> tuple[str, Any]:
+def make_value(key: Any, value: Any, put: Put, *, files: bool = False) -> tuple[str, Any]:
     """One key and its value, checked and encoded as ``log`` would."""
-    ((name, wire),) = make_params({key: value}, put).wire.items()
+    ((name, wire),) = make_params({key: value}, put, files=files).wire.items()
     return name, wire
 
 
 def make_condition(key: Any, value: Any) -> tuple[str, Any]:
     """A column and the value looked for in it. Any column may be asked, and nothing is stored."""
     return str(key), encode(value, key, digest_of)
-
-
-def digest_of(value: Any) -> str:
-    """The digest that an object would have as an asset; nothing is stored."""
-    return hashlib.sha256(pickled(value)).hexdigest()
 
 
 def _named(data: Mapping[Any, Any], params: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,21 +128,31 @@ def _named(data: Mapping[Any, Any], params: Mapping[str, Any]) -> dict[str, Any]
     return named
 
 
-def _encode(named: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+def _encode(named: Mapping[str, Any], files: bool) -> tuple[dict[str, Any], bool]:
     objects: list[Any] = []
 
-    def found(value: Any) -> str:
+    def found(key: str, value: Any) -> str:
+        if isinstance(value, Path):
+            _check_file(key, value)
         objects.append(value)
         return _UNSET_DIGEST
 
-    wire = {key: encode(value, key, found) for key, value in named.items()}
+    wire = {key: encode(value, key, partial(found, key), files=files) for key, value in named.items()}
     return wire, bool(objects)
 
 
-def _finish(named: dict[str, Any], wire: dict[str, Any], has_objects: bool, params: Row, put: Put) -> Row:
+def _check_file(key: str, path: Path) -> None:
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "is not a plain file" if path.exists() else "is not there"
+        raise InvalidValue(key, f"the file {path} {what}")
+    if not os.access(path, os.R_OK):
+        raise InvalidValue(key, f"the file {path} may not be read by this account")
+
+
+def _finish(named: dict[str, Any], wire: dict[str, Any], has_objects: bool, params: Row, put: Put, files: bool) -> Row:
     if has_objects:
         for key, value in named.items():
-            wire[key] = encode(value, key, partial(put, key))
+            wire[key] = encode(value, key, partial(put, key), files=files)
     shown = {key: value if is_plain(value) else _shown(wire[key]) for key, value in named.items()}
     return Row({**params.wire, **wire}, {**params.shown, **shown})
 

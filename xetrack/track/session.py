@@ -15,10 +15,11 @@ import sqlite3
 import sys
 import threading
 import weakref
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xetrack.errors import InvalidValue, XetrackError
-from xetrack.log.assets import ASSET_CODEC
+from xetrack.log.assets import FILE_CODEC, OBJECT_CODEC
 from xetrack.log.events import AssetAdded
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ class Session:
     def __init__(self, store: Store, table: str, codec: str, losses: Losses | None = None) -> None:
         self.store, self.table, self.codec, self.losses = store, table, codec, losses
         self.current: Writer | None = None
-        self._announced: set[str] = set()
+        #: Objects and file names that this session has told the log of.
+        self._announced: set[tuple[str, str | None]] = set()
         self._lock = threading.RLock()
         _sessions.add(self)
 
@@ -55,15 +57,23 @@ class Session:
     def put(self, key: str, value: Any) -> str:
         """Store an object, bytes first, then the event naming it (law 3), and give its digest.
 
-        One event per session and object: logging it again costs the hash only.
+        A ``Path`` stands for its file, which is streamed. One event per session and
+        object: logging it again costs the pickling and hashing only.
         """
+        assets, to_disk = self.store.log.assets, self.store.settings.durability == "disk"
+        codec, name = OBJECT_CODEC, None
         try:
-            digest, size_bytes = self.store.log.assets.put(value)
+            if isinstance(value, Path):
+                # A name that is no text on this system is told as well as text can.
+                codec, name = FILE_CODEC, value.name.encode(errors="replace").decode()
+                digest, size_bytes = assets.put_file(value, to_disk=to_disk)
+            else:
+                digest, size_bytes = assets.put(value, to_disk=to_disk)
         except InvalidValue as error:
             raise InvalidValue(key, error.reason) from error
-        if digest not in self._announced:
-            self.writer.append(AssetAdded, digest=digest, key=key, size=size_bytes, codec=ASSET_CODEC)
-            self._announced.add(digest)
+        if (digest, name) not in self._announced:
+            self.writer.append(AssetAdded, digest=digest, key=key, size=size_bytes, codec=codec, name=name)
+            self._announced.add((digest, name))
         return digest
 
     def close(self, error: BaseException | None = None) -> None:
