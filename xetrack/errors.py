@@ -170,6 +170,17 @@ class StoreNotFound(NotFound):
         self.path, self.near = path, near
 
 
+class PathNotFound(NotFound):
+    """No file or folder at a path that was to be read."""
+
+    message = "There is nothing at {path}."
+    hint = "Did you mean: {near}?"
+    hint_without_near = "Nothing was created. Check the path."
+
+    def __init__(self, path: str | Path, near: list[str], /) -> None:
+        self.path, self.near = path, near
+
+
 class TableNotFound(NotFound):
     """The store has no table of that name."""
 
