@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from xetrack.config import DEFAULT_ENGINE, DEFAULT_TABLE, Settings
 from xetrack.errors import InvalidArgument, TableNotFound
+from xetrack.read.files import read_jsonl, read_logs
 from xetrack.store import Store, Table, open_store
 from xetrack.track.rows import make_condition, make_value
 from xetrack.track.session import Session
@@ -130,3 +131,21 @@ class Reader:
     ) -> pd.DataFrame:
         """Rows of a store as a frame, in one call."""
         return cls(db, engine=engine, table=table).to_df(track_id=track_id, head=head, tail=tail)
+
+    @classmethod
+    def read_logs(cls, path: str | Path, limit: int | None = None) -> pd.DataFrame:
+        """Rows in the log files of ``Tracker(logs_path=...)``, newest file first; ``limit`` keeps the newest rows.
+
+        Raises:
+            PathNotFound: naming what is near; nothing is created.
+        """
+        return read_logs(path, limit)
+
+    @classmethod
+    def read_jsonl(cls, path: str | Path) -> pd.DataFrame:
+        """Rows of a file of ``Tracker(jsonl=...)``, in its order, with values as they were logged.
+
+        Raises:
+            PathNotFound: naming what is near; nothing is created.
+        """
+        return read_jsonl(path)
