@@ -1,28 +1,50 @@
 """Run a function and describe the call as a row.
 
 Knows neither tracker nor log: the row goes to a callback. A coroutine or a
-generator is described when it ends, so its time and its errors are in the row.
+generator is described when it starts and reported when it ends, so its time and
+its errors are in the row. How arguments are shown: ``describe.py``.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
 import logging
+import sys
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import nullcontext
+from itertools import chain, islice
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import Any, Protocol
 
-from xetrack.track.rows import is_storable
+from xetrack.track.describe import STOPS, describe, describe_result, text_of, type_name, unpack
+from xetrack.track.signatures import Kind, kind_of, name_of, records_of, takes_object
 
 logger = logging.getLogger("xetrack")
 
 #: Columns that a call fills in by itself; a result cannot replace them.
 AUTOMATIC = frozenset({"function_name", "function_time", "args", "kwargs", "error", "track_id", "timestamp"})
-_REPR_CHARS = 200
+#: Columns that the fields of one call's arguments may become.
+MAX_FIELDS = 1000
+#: Characters that are kept of a text, and values that are kept of a list.
+TEXT_LIMIT = 1000
+
+#: What can be used up only once is never kept in a cache.
+_USED_ONCE = (GeneratorType, CoroutineType, AsyncGeneratorType)
 
 #: Takes the row of a call.
 Report = Callable[[dict[str, Any]], object]
+#: Begins to measure; what it gives ends that and has the columns.
+Measure = Callable[[], Callable[[], dict[str, Any]]]
+
+
+class Cached(Protocol):
+    """The stored result of one call, if there is one."""
+
+    def find(self) -> tuple[Any, str] | None:
+        """The result and the run that computed it."""
+
+    def keep(self, result: Any) -> None:
+        """Store what was just computed."""
 
 
 def track_call(
@@ -33,51 +55,119 @@ def track_call(
     *,
     raise_on_error: bool = True,
     warn: bool = True,
+    text_limit: int = TEXT_LIMIT,
+    measure: Measure | None = None,
+    cached: Cached | None = None,
 ) -> Any:
-    """Call ``func`` and report one row about it; give back what it returned.
+    """Call ``func``, report one row about it and give back what it returned.
 
-    The row holds ``function_name``, ``function_time`` in seconds, ``args``,
-    ``kwargs``, ``error`` (empty if there was none), the fields of dataclass and
-    pydantic arguments as ``{param}_{field}``, and the result: the keys of a
-    dict, else ``function_result``. With ``raise_on_error=False`` an exception is
-    only reported, and ``None`` returned.
+    The row holds ``function_name``, ``function_time`` in seconds, ``args`` and
+    ``kwargs`` as they were passed, ``error`` (``KeyError: 'x'``, empty if there
+    was none), the fields of dataclass and pydantic arguments as
+    ``{param}_{field}``, and the result: the keys of a dict, else
+    ``function_result``. Texts of arguments and results are cut after
+    ``text_limit`` characters and lists after as many values, with a mark.
+
+    Coroutine functions are timed while they are awaited. Generators, also async
+    ones, from the first item to the end or to ``close``, with what the consumer
+    took; ``function_items`` counts the items. Their errors, of wrong arguments
+    too, come when they start.
+
+    What the function raises is reported and raised unchanged, and wins over a
+    report that fails, which is then a logged warning. With
+    ``raise_on_error=False`` an ``Exception`` is only reported, and ``None``
+    returned; ``KeyboardInterrupt`` and the like are always raised.
+
+    ``measure`` is begun just before the function runs and adds its columns to
+    the row. With ``cached`` the row says in ``cache`` which run computed the
+    result, empty if this one did; a stored result is returned in
+    ``function_time`` 0 without running. Only results are kept, never errors, nor
+    what can be used up only once, such as a generator. No failure of either
+    reaches the caller: it is a logged warning.
     """
-    call = _Call(func, args, kwargs, report, raise_on_error, warn)
-    for candidate in (func, getattr(func, "__call__", func)):  # noqa: B004 - an object may be called too
-        if inspect.iscoroutinefunction(candidate):
-            return _awaited(call)
-        if inspect.isgeneratorfunction(candidate):
-            return _generated(call)
-        if inspect.isasyncgenfunction(candidate):
-            return _generated_later(call)
-    with call:
-        call.result = func(*args, **kwargs)
-    return call.result
+    kind = kind_of(func)
+    call = _Call(func, args, kwargs, report, kind, raise_on_error, warn, text_limit, measure, cached)
+    if kind == "plain":
+        with call:
+            if not call.found:
+                call.result = func(*args, **kwargs)
+        return call.result
+    if kind == "coroutine":
+        return _awaited(call)
+    return _generated(call) if kind == "generator" else relaying(func, call)(*args, **kwargs)
 
 
 def as_text(row: Mapping[Any, Any]) -> dict[str, Any]:
     """The row of a call with everything but its automatic columns in ``function_result``, as text."""
-    rest = {key: value for key, value in row.items() if key not in AUTOMATIC}
     kept = {key: value for key, value in row.items() if key in AUTOMATIC}
-    return {**kept, "function_result": _text(rest)}
+    kept |= {key: row[key] for key, kind in (("cache", str), ("function_items", int)) if type(row.get(key)) is kind}
+    rest = {key: value for key, value in row.items() if key not in kept}
+    return {**kept, "function_result": text_of(rest, TEXT_LIMIT)}
 
 
 async def _awaited(call: _Call) -> Any:
     with call:
-        call.result = await call.func(*call.args, **call.kwargs)
+        if not call.found:
+            call.result = await call.func(*call.args, **call.kwargs)
     return call.result
 
 
 def _generated(call: _Call) -> Generator[Any, Any, Any]:
+    """What ``yield from`` does, counting."""
     with call:
-        call.result = yield from call.func(*call.args, **call.kwargs)
+        generator = call.func(*call.args, **call.kwargs)
+        try:
+            item = next(generator)
+            while True:
+                call.items += 1
+                thrown: BaseException | None = None
+                try:
+                    sent = yield item
+                except BaseException as error:  # noqa: BLE001 - whatever it is, it goes into the generator
+                    thrown = error
+                try:
+                    item = generator.send(sent) if thrown is None else generator.throw(thrown)
+                finally:
+                    thrown = None  # its traceback holds this frame
+        except StopIteration as stop:
+            call.result = stop.value
     return call.result
 
 
-async def _generated_later(call: _Call) -> AsyncIterator[Any]:
-    with call:
-        async for item in call.func(*call.args, **call.kwargs):
-            yield item
+def relaying(make: Callable[..., AsyncGenerator[Any, Any]], call: _Call | None = None) -> Callable[..., Any]:
+    """An async generator function that hands on what ``make`` makes, and all that is sent and thrown into it."""
+
+    async def relay(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        with call or nullcontext():
+            generator = make(*args, **kwargs)
+            try:
+                item = await _unregistered(generator)
+                while True:
+                    if call:
+                        call.items += 1
+                    thrown: BaseException | None = None
+                    try:
+                        sent = yield item
+                    except BaseException as error:  # noqa: BLE001 - as above
+                        thrown = error
+                    try:
+                        item = await (generator.asend(sent) if thrown is None else generator.athrow(thrown))
+                    finally:
+                        thrown = None
+            except StopAsyncIteration:
+                pass
+
+    return relay
+
+
+def _unregistered(generator: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
+    """The first item of a generator that an event loop need not close: its relay does, both at once would clash."""
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None)
+    try:
+        return generator.__anext__()
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
 
 
 class _Call:
@@ -89,116 +179,131 @@ class _Call:
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
         report: Report,
+        kind: Kind,
         raise_on_error: bool,
         warn: bool,
+        limit: int,
+        measure: Measure | None,
+        cached: Cached | None,
     ) -> None:
         self.func, self.args, self.kwargs = func, args, kwargs
-        self.report, self.raise_on_error, self.warn = report, raise_on_error, warn
+        self.report, self.kind, self.raise_on_error, self.warn = report, kind, raise_on_error, warn
+        self.limit, self.measure, self.cached = limit, measure, cached
         self.result: Any = None
+        self.found = False
+        self.items = 0
+        self._started: float | None = None
+        self._end_measure: Callable[[], dict[str, Any]] | None = None
 
     def __enter__(self) -> None:
-        bound = _bound(self.func, self.args, self.kwargs)
-        shown = list(self.args)
-        if shown and bound and bound[0][0] in ("self", "cls") and bound[0][1] is shown[0]:
-            del shown[0], bound[0]  # the object of a method is not an argument
         self.row: dict[str, Any] = {
             "function_name": name_of(self.func),
-            "args": [described(value) for value in shown],
-            "kwargs": {key: described(value) for key, value in self.kwargs.items()},
+            "args": [],
+            "kwargs": {},
             "error": "",
+            "function_time": 0.0,
         }
-        for name, value in bound:
-            for key, field in unpack(name, value):
-                self._add(key, field)
-        self._started = time.perf_counter()
+        self._taken = AUTOMATIC
+        try:
+            self._describe()
+            if self.cached is not None:
+                self._find(self.cached)
+            if not self.found:
+                if self.measure is not None:
+                    self._end_measure = self._tried("begin to measure", self.measure)
+                self._started = time.perf_counter()
+        except BaseException as error:
+            self.__exit__(type(error), error, None)  # only a stop comes here, before the function ran
+            raise
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> bool:
-        self.row["function_time"] = time.perf_counter() - self._started
-        stopped = isinstance(error, GeneratorExit)  # the consumer had enough; nothing failed
-        if error is not None and not stopped:
-            self.row["error"] = f"{type(error).__name__}: {error}"
-        elif isinstance(self.result, dict):
-            for key, value in self.result.items():
-                self._add(key, value, replace=True)
-        else:
-            self.row["function_result"] = described(self.result, str)
-        self.report(self.row)
-        return isinstance(error, Exception) and not self.raise_on_error
+        ended, row = time.perf_counter(), self.row
+        if self._started is not None:
+            row["function_time"] = ended - self._started
+        if self._end_measure is not None:
+            measured: dict[str, Any] = self._tried("end to measure", self._end_measure) or {}
+            row.update(measured)
+            self._taken |= frozenset(measured)
+        if "generator" in self.kind:
+            row["function_items"] = self.items
+            self._taken |= {"function_items"}
+        if error is None:
+            self._add_result()
+        elif not (isinstance(error, GeneratorExit) and self.kind != "plain"):  # else the consumer had enough
+            row["error"] = _error_text(error, self.limit)
+        swallowed = isinstance(error, Exception) and not self.raise_on_error
+        try:
+            self.report(row)
+        except Exception as failed:
+            if error is None or swallowed:
+                raise
+            # The user's own error is worth more than ours.
+            logger.warning("%s raised, and its row is lost: %s", row["function_name"], _error_text(failed, self.limit))
+        if error is None and self.cached is not None and not self.found:
+            self._keep(self.cached)
+        return swallowed
 
-    def _add(self, key: Any, value: Any, replace: bool = False) -> None:
-        if key in AUTOMATIC or (key in self.row and not replace):
-            if self.warn:
-                logger.warning("%s: %r is left out, the column is taken already", name_of(self.func), key)
-        else:
-            self.row[key] = value
+    def _describe(self) -> None:
+        func, args, kwargs, limit = self.func, self.args, self.kwargs, self.limit
+        if args:
+            self.row["args"] = describe(args[1:] if takes_object(func, args) else args, limit)
+        if kwargs:
+            self.row["kwargs"] = describe(kwargs, limit)
+        columns = chain.from_iterable(unpack(name, value, limit) for name, value in records_of(func, args, kwargs))
+        for key, value in islice(columns, MAX_FIELDS):
+            if key in self.row or key in AUTOMATIC:
+                self._warn("%r is left out, the column is taken already", key)
+            else:
+                self.row[key] = value
+        if next(columns, None) is not None:
+            self._warn("its arguments have more than %d fields, the others are left out", MAX_FIELDS)
+
+    def _find(self, cached: Cached) -> None:
+        self.row["cache"] = ""
+        self._taken |= {"cache"}
+        stored = None if "generator" in self.kind else self._tried("find a stored result", cached.find)
+        if stored is not None:
+            self.result, self.row["cache"] = stored
+            self.found = True
+
+    def _keep(self, cached: Cached) -> None:
+        if "generator" not in self.kind and not isinstance(self.result, _USED_ONCE):
+            self._tried("store its result", lambda: cached.keep(self.result))
+
+    def _add_result(self) -> None:
+        result = self.result
+        if issubclass(type(result), dict):
+            try:
+                columns = {key: value for key, value in result.items() if not self._is_taken(key)}
+            except STOPS:
+                raise
+            except BaseException as error:  # noqa: BLE001 - a dict of one's own, or keys that cannot be compared
+                self._warn("its result is logged as text: %s", _error_text(error, self.limit))
+            else:
+                self.row.update(columns)
+                return
+        self.row["function_result"] = describe_result(result, self.limit)
+
+    def _is_taken(self, key: Any) -> bool:
+        taken = key in self._taken
+        if taken:
+            self._warn("%r is left out, the column is taken already", key)
+        return taken
+
+    def _tried(self, what: str, function: Callable[[], Any]) -> Any:
+        """What a function of the tracker gives; None if it fails, for the call goes on."""
+        try:
+            return function()
+        except Exception as error:  # noqa: BLE001 - whatever it was, no row and no result may be lost for it
+            self._warn("could not %s: %s", what, _error_text(error, self.limit))
+            return None
+
+    def _warn(self, message: str, *facts: object) -> None:
+        if self.warn:
+            logger.warning("%s: " + message, self.row["function_name"], *facts)
 
 
-def name_of(func: Callable[..., Any]) -> str:
-    """The name a function is known by, also of a partial or a callable object."""
-    while hasattr(func, "func") and not hasattr(func, "__name__"):
-        func = func.func
-    name: str = getattr(func, "__name__", type(func).__name__)
-    return name
-
-
-def unpack(name: str, value: Any, _within: tuple[int, ...] = ()) -> Iterator[tuple[str, Any]]:
-    """Fields of a dataclass or a pydantic model, nested ones too, as ``{name}_{field}``."""
-    if id(value) in _within:
-        return
-    for field in _field_names(value):
-        if not hasattr(value, field):
-            continue
-        key, inner = f"{name}_{field}", getattr(value, field)
-        if _field_names(inner):
-            yield from unpack(key, inner, (*_within, id(value)))
-        else:
-            yield key, described(inner)
-
-
-def described(value: Any, otherwise: Callable[[Any], str] = repr) -> Any:
-    """A copy of what a log can hold; of anything else its text, cut at 200 characters."""
-    if isinstance(value, dict):
-        return {key if isinstance(key, str) else str(key): described(item) for key, item in value.items()}
-    if type(value) in (list, tuple):
-        return [described(item) for item in value]
-    if is_storable(value):
-        return value
-    return _text(value, otherwise)
-
-
-def _text(value: Any, otherwise: Callable[[Any], str] = repr) -> str:
-    """Text of any value, cut at 200 characters, also of one whose ``repr`` fails."""
-    try:
-        text = otherwise(value)
-    except Exception as error:  # noqa: BLE001 - whatever a __repr__ raises, the call itself went well
-        text = f"<{type(value).__name__}, its text raised {type(error).__name__}>"
-    text = text.encode(errors="backslashreplace").decode()
-    return text if len(text) <= _REPR_CHARS else text[: _REPR_CHARS - 1] + "…"
-
-
-def _field_names(value: Any) -> list[str]:
-    if isinstance(value, type):
-        return []
-    if dataclasses.is_dataclass(value):
-        return [field.name for field in dataclasses.fields(value)]
-    names = getattr(type(value), "model_fields", None)
-    return list(names) if isinstance(names, dict) and hasattr(value, "model_dump") else []
-
-
-def _bound(func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Arguments by parameter name, defaults included; ``*rest`` as ``rest_0``."""
-    try:
-        bound = inspect.signature(func).bind(*args, **kwargs)
-    except (TypeError, ValueError):  # a builtin, or a call that will fail by itself
-        return [*((f"arg_{number}", value) for number, value in enumerate(args)), *kwargs.items()]
-    bound.apply_defaults()
-    named: list[tuple[str, Any]] = []
-    for name, value in bound.arguments.items():
-        kind = bound.signature.parameters[name].kind
-        if kind is inspect.Parameter.VAR_POSITIONAL:
-            named += [(f"{name}_{number}", item) for number, item in enumerate(value)]
-        elif kind is inspect.Parameter.VAR_KEYWORD:
-            named += value.items()
-        else:
-            named.append((name, value))
-    return named
+def _error_text(error: BaseException, limit: int) -> str:
+    """``KeyError: 'x'``, as the last line of a traceback says it."""
+    text = text_of(error, limit, str)
+    return f"{type_name(error)}: {text}" if text else type_name(error)

@@ -1,0 +1,296 @@
+"""What a row shows of the arguments and the result of a call.
+
+Describing never fails, whatever an object does, and stays small: of a list of
+ten million items a thousand are looked at. What is left out is marked by ``…``
+and its size. Knows neither calls nor the log; ``functions.py`` makes the row.
+"""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields
+from types import MappingProxyType
+from typing import Any
+
+from xetrack.errors import InvalidValue
+from xetrack.log.values import decode, encode
+
+#: Levels of lists, dicts, dataclasses and models inside each other that are followed.
+MAX_DEPTH = 20
+#: Seconds that the texts of one column's objects may take; of those after, only the type is shown.
+MAX_SECONDS = 1.0
+
+#: Not an object's own failure but somebody stopping the program; never held back.
+STOPS = (KeyboardInterrupt, SystemExit)
+
+_CONSTANTS = frozenset({float, bool, type(None)})
+_BUILTINS = _CONSTANTS | {str, int, bytes, list, tuple, dict, set}
+_SEQUENCES = (list, tuple)
+_STRUCTURES = (list, tuple, dict, MappingProxyType)
+_SHOWN_AS_TEXT = (set, frozenset, deque, array)
+_MODEL_ROOMS = ("pydantic.main", "pydantic.v1.main")
+_LARGE = 2**64
+_BITS_PER_DIGIT = 3  # rounded down
+
+Text = Callable[[Any], str]
+
+
+def describe(value: Any, limit: int) -> Any:
+    """A value as a log can hold it, out of reach of later changes of the object.
+
+    Scalars stay what they are, lists and dicts keep their structure, of all else
+    there is its ``repr``. A text has at most ``limit`` characters before its
+    mark, and the whole at most ``limit`` values.
+    """
+    if is_short(value, limit):
+        return value
+    kind = type(value)
+    # Most arguments are flat: quick without the machinery. The copy first, another thread may change the original.
+    if kind in _SEQUENCES and len(value) <= limit:
+        items = list(value)
+        if _are_short(items, limit):
+            return items
+    elif kind is dict and len(value) <= limit:
+        pairs = dict(value)
+        if _are_short(pairs, limit) and _are_short(pairs.values(), limit):
+            return pairs
+    return _Description(limit, repr).of(value)
+
+
+def describe_result(value: Any, limit: int) -> Any:
+    """What a function returned: scalars and texts whole, of all else its ``str``, cut like above."""
+    return value if is_short(value, limit) else _Description(limit, str).of_result(value)
+
+
+def text_of(value: Any, limit: int, how: Text = repr) -> str:
+    """Text of any value, cut at ``limit`` characters, also of one whose ``repr`` fails."""
+    return _Description(limit, how).text(value)
+
+
+def is_short(value: Any, limit: int) -> bool:
+    """Whether a value is its own description, as most arguments are."""
+    kind = type(value)
+    if kind is str:
+        return len(value) <= limit and (value.isascii() or _clean(value) == value)
+    if kind is int:
+        return bool(-_LARGE < value < _LARGE)
+    return kind in _CONSTANTS
+
+
+def _are_short(values: Iterable[Any], limit: int) -> bool:
+    for value in values:  # a loop: ``all`` of a generator takes twice as long
+        if not is_short(value, limit):
+            return False
+    return True
+
+
+def field_names(value: Any) -> list[str]:
+    """Fields of a dataclass or a pydantic model (v1 or v2) in order; none of anything else.
+
+    Of a model they are those of its dump: computed and extra fields too, and
+    none that it excludes.
+    """
+    kind = type(value)
+    if kind in _BUILTINS:
+        return []
+    try:
+        if type(getattr(kind, "__dataclass_fields__", None)) is dict:
+            return [field.name for field in fields(value)]
+        if any(base.__name__ == "BaseModel" and base.__module__ in _MODEL_ROOMS for base in kind.__mro__):
+            return list(_model_fields(value))
+    except STOPS:
+        raise
+    except BaseException:  # noqa: BLE001 - a look-alike: its class may answer anything
+        pass
+    return []
+
+
+def unpack(name: str, value: Any, limit: int, _inside: tuple[int, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """Described fields of a dataclass or a model, nested ones too, as ``{name}_{field}``."""
+    for field, inner in _field_values(value, field_names(value)):
+        key = f"{name}_{field}"
+        if id(inner) in _inside or inner is value:
+            continue
+        if len(_inside) < MAX_DEPTH and field_names(inner):
+            yield from unpack(key, inner, limit, (*_inside, id(value)))
+        else:
+            yield key, describe(inner, limit)
+
+
+def type_name(value: Any) -> str:
+    """The name of a value's class, whatever its metaclass makes of it."""
+    name: str = type.__dict__["__name__"].__get__(type(value))
+    return name
+
+
+class _Description:
+    """A description in the making: how much of it is left, and the containers it is inside of."""
+
+    def __init__(self, limit: int, how: Text) -> None:
+        self.limit = self.left = limit
+        self.how = how
+        self.cut = False
+        self.inside: list[int] = []
+        self.until: float | None = None
+
+    def of(self, value: Any) -> Any:
+        if is_short(value, self.limit):
+            return value
+        try:
+            return self._of(value, type(value))
+        except STOPS:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever the object does, the call goes on
+            return _failed(value, error)
+
+    def of_result(self, value: Any) -> Any:
+        kind = type(value)
+        if issubclass(kind, str):
+            return _clean(str.__str__(value))
+        if kind is bytes:
+            return value
+        shown = self.of(value)
+        if issubclass(kind, _STRUCTURES):
+            return self._short(str(shown)) if self.cut else self.text(value)
+        return shown
+
+    def text(self, value: Any, how: Text | None = None) -> str:
+        """Text of a value, unless those before it took too long."""
+        now = time.monotonic()
+        if self.until is None:
+            self.until = now + MAX_SECONDS
+        if now > self.until:
+            return f"<{type_name(value)}>"
+        try:
+            return self._short(str.__str__((how or self.how)(value)))
+        except STOPS:
+            raise
+        except BaseException as error:  # noqa: BLE001 - as above
+            return _failed(value, error)
+
+    def _of(self, value: Any, kind: type) -> Any:
+        # The type is asked, not the object: ``isinstance`` would read a ``__class__`` that it may make up.
+        if issubclass(kind, str):
+            return self._short(str.__str__(value))
+        if issubclass(kind, int) and int.bit_length(value) > self.limit * _BITS_PER_DIGIT:
+            self.cut = True
+            return f"…[an integer of {int.bit_length(value)} bits]"
+        if issubclass(kind, (bytes, bytearray, memoryview)):
+            return self._bytes(value)
+        if issubclass(kind, _SEQUENCES):
+            return self._within(value, lambda: self._items(value, len(value)))
+        if issubclass(kind, (dict, MappingProxyType)):
+            return self._within(value, lambda: self._pairs(value))
+        if issubclass(kind, _SHOWN_AS_TEXT):
+            return self._whole(value, lambda: str(self._items(value, len(value))))
+        if names := field_names(value):
+            return self._whole(value, lambda: self._fields(value, names))
+        if not issubclass(kind, Mapping):  # one that reads a file, say, is not walked
+            try:
+                return decode(encode(value, type_name(value)))
+            except InvalidValue:
+                pass
+        return self.text(value)
+
+    def _within(self, value: Any, walk: Callable[[], Any]) -> Any:
+        if id(value) in self.inside or len(self.inside) >= MAX_DEPTH:
+            self.cut = True
+            return "…"
+        self.inside.append(id(value))
+        try:
+            return walk()
+        finally:
+            self.inside.pop()
+
+    def _whole(self, value: Any, walk: Callable[[], str]) -> str:
+        """The text that a container has of itself, or the walked one if that would be longer than wanted."""
+        before, self.cut = self.cut, False
+        shown = self._within(value, walk)
+        text = self._short(f"{type_name(value)}({shown})") if self.cut else self.text(value)
+        self.cut = self.cut or before
+        return text
+
+    def _items(self, values: Iterable[Any], count: int) -> list[Any]:
+        shown: list[Any] = []
+        for value in values:
+            if not self._takes_one():
+                shown.append(f"…[{count} items]")
+                break
+            shown.append(self.of(value))
+        return shown
+
+    def _pairs(self, values: Mapping[Any, Any]) -> dict[Any, Any]:
+        shown: dict[Any, Any] = {}
+        for key, value in values.items():
+            if not self._takes_one():
+                shown["…"] = f"[{len(values)} items]"
+                break
+            shown[key if is_short(key, self.limit) else self.text(key, str)] = self.of(value)
+        return shown
+
+    def _fields(self, value: Any, names: list[str]) -> str:
+        shown = []
+        for name, inner in _field_values(value, names):
+            if not self._takes_one():
+                shown.append(f"…[{len(names)} fields]")
+                break
+            shown.append(f"{name}={self.of(inner)!r}")
+        return ", ".join(shown)
+
+    def _takes_one(self) -> bool:
+        self.left -= 1
+        self.cut = self.cut or self.left < 0
+        return self.left >= 0
+
+    def _short(self, text: str) -> str:
+        if len(text) <= self.limit:
+            return _clean(text)
+        self.cut = True
+        return f"{_clean(text[: self.limit])}…[{len(text)} characters]"
+
+    def _bytes(self, value: bytes | bytearray | memoryview) -> bytes | str:
+        size = memoryview(value).nbytes
+        if size <= self.limit:
+            return bytes(value)
+        self.cut = True
+        return f"{bytes(value[: self.limit])!r}…[{size} bytes]"
+
+
+def _clean(text: str) -> str:
+    """Text that a file can hold."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _failed(value: Any, error: BaseException) -> str:
+    return f"<{type_name(value)}, its text raised {type_name(error)}>"
+
+
+def _model_fields(value: Any) -> Iterator[str]:
+    kind = type(value)
+    if hasattr(kind, "__pydantic_decorators__"):  # v2; asked for its v1 names, it warns
+        yield from (name for name, field in kind.model_fields.items() if not field.exclude)
+        yield from kind.__pydantic_decorators__.computed_fields
+        yield from value.__pydantic_extra__ or ()
+    else:
+        declared = kind.__fields__
+        yield from (name for name, field in declared.items() if not field.field_info.exclude)
+        yield from (name for name in vars(value) if name not in declared)
+
+
+def _field_values(value: Any, names: list[str]) -> Iterator[tuple[str, Any]]:
+    """Fields and what is in them; one that was never set is left out."""
+    for name in names:
+        try:
+            # A stored value first: pydantic warns where a deprecated field is asked for.
+            stored = getattr(value, "__dict__", {})
+            inner = stored[name] if name in stored else getattr(value, name)
+        except AttributeError:
+            continue
+        except STOPS:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a computed field, say
+            inner = _failed(value, error)
+        yield name, inner

@@ -1,0 +1,123 @@
+"""What a function is and takes: its name, its kind, its parameters.
+
+Answers for anything that can be called, also where ``inspect`` gives up or a
+callable answers oddly: then by position, never by an error.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import BuiltinFunctionType, FunctionType, MethodType
+from typing import Any, Literal
+
+from xetrack.track.describe import STOPS, field_names, type_name
+
+Kind = Literal["plain", "coroutine", "generator", "async generator"]
+
+_FLAGS = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
+
+
+def name_of(func: Callable[..., Any]) -> str:
+    """The name a function is known by, also of a partial or a callable object."""
+    if type(func) is FunctionType:
+        return func.__name__
+    while isinstance(func, functools.partial):
+        func = func.func
+    try:
+        name = func.__name__
+    except STOPS:
+        raise
+    except BaseException:  # noqa: BLE001 - an object may answer anything
+        name = None
+    return name if type(name) is str else type_name(func)
+
+
+def kind_of(func: Callable[..., Any]) -> Kind:
+    """What a call of the function makes, as ``inspect`` sees it; of an object, its ``__call__``."""
+    if type(func) is FunctionType and not func.__code__.co_flags & _FLAGS and not func.__dict__:
+        return "plain"
+    try:
+        while isinstance(func, functools.partial):
+            func = func.func
+        if not inspect.isroutine(func) and not isinstance(func, type):
+            func = type(func).__call__
+        if inspect.iscoroutinefunction(func):
+            return "coroutine"
+        if inspect.isgeneratorfunction(func):
+            return "generator"
+        return "async generator" if inspect.isasyncgenfunction(func) else "plain"
+    except STOPS:
+        raise
+    except BaseException:  # noqa: BLE001 - as above
+        return "plain"
+
+
+def takes_object(func: Callable[..., Any], args: Sequence[Any]) -> bool:
+    """Whether the first argument is the object or class of a method, which is no argument of the call.
+
+    A function in the body of a class does not know that it is a method, so the
+    name of its first parameter tells: ``self`` or ``cls``.
+    """
+    if type(func) is not FunctionType or not args:
+        return False
+    code = _innermost(func).__code__
+    return code.co_argcount > 0 and code.co_varnames[0] in ("self", "cls")
+
+
+def records_of(func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Arguments that are dataclasses or models, by parameter name, defaults included; ``*rest`` as ``rest_0``."""
+    if not (_any_record(args) or _any_record(kwargs.values())):
+        inner = func.__func__ if type(func) is MethodType else func
+        if type(inner) is BuiltinFunctionType:
+            return []
+        if type(inner) is FunctionType:
+            inner = _innermost(inner)
+            if not (_any_record(inner.__defaults__ or ()) or _any_record((inner.__kwdefaults__ or {}).values())):
+                return []  # as most calls; a signature takes longer than all else
+    while isinstance(func, functools.partial):
+        args, kwargs = (*func.args, *args), {**func.keywords, **kwargs}
+        func = func.func
+    named = _bound(func, args, kwargs)
+    return [(name, value) for name, value in named[takes_object(func, args) :] if field_names(value)]
+
+
+def _any_record(values: Iterable[Any]) -> bool:
+    for value in values:  # a loop: ``any`` of a generator takes twice as long
+        if field_names(value):
+            return True
+    return False
+
+
+def _innermost(func: FunctionType) -> FunctionType:
+    """The function behind its decorators, as far as they tell."""
+    if not func.__dict__:
+        return func
+    try:
+        inner = inspect.unwrap(func)
+    except STOPS:
+        raise
+    except BaseException:  # noqa: BLE001 - a circle, or an object that answers anything
+        return func
+    return inner if type(inner) is FunctionType else func
+
+
+def _bound(func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    try:
+        bound = inspect.signature(func).bind(*args, **kwargs)
+        bound.apply_defaults()
+    except STOPS:
+        raise
+    except BaseException:  # noqa: BLE001 - a builtin, a signature that lies, a call that will fail by itself
+        return [*((f"arg_{number}", value) for number, value in enumerate(args)), *kwargs.items()]
+    named: list[tuple[str, Any]] = []
+    for name, value in bound.arguments.items():
+        kind = bound.signature.parameters[name].kind
+        if kind is inspect.Parameter.VAR_POSITIONAL:
+            named += [(f"{name}_{number}", item) for number, item in enumerate(value)]
+        elif kind is inspect.Parameter.VAR_KEYWORD:
+            named += value.items()
+        else:
+            named.append((name, value))
+    return named
