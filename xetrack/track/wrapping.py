@@ -35,8 +35,9 @@ def wrapped(func: F, track: Track) -> F:
     if isinstance(func, (staticmethod, classmethod)):
         return cast(F, type(func)(wrapped(func.__func__, track)))
     if isinstance(func, property):
-        accessors: list[Any] = [each and wrapped(each, track) for each in (func.fget, func.fset, func.fdel)]
-        return cast(F, type(func)(*accessors, func.__doc__))
+        make: Any = type(func)
+        accessors = (func.fget, func.fset, func.fdel)
+        return cast(F, make(*(each and wrapped(each, track) for each in accessors), func.__doc__))
     if not callable(func):
         raise InvalidArgument("func", f"{type(func).__name__} is nothing that can be called")
     return cast(F, _like(_tracked(func, track), func))
