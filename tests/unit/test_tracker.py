@@ -525,11 +525,6 @@ def test_track_id_comes_from_the_environment_unless_given(db: str, monkeypatch: 
     [
         {"engine": "duckdb"},
         {"cache": "cache"},
-        {"jsonl": "out.jsonl"},
-        {"logs_path": "logs"},
-        {"logs_stdout": True},
-        {"log_system_params": True},
-        {"log_network_params": True},
     ],
 )
 def test_argument_of_later_work_is_named_by_the_error(db: str, later: dict[str, Any]) -> None:

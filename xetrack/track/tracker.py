@@ -12,11 +12,9 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import update_wrapper
-from inspect import iscoroutinefunction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Literal, TypeVar, cast
+from typing import Any, ClassVar, Literal, TypeVar, overload
 
 from xetrack.config import DEFAULT_DB, DEFAULT_ENGINE, DEFAULT_TABLE, Default, Settings
 from xetrack.errors import AssetNotFound, InvalidArgument, StorageError, UsageError
@@ -24,6 +22,7 @@ from xetrack.log.values import check_keys
 from xetrack.read.view import RunView
 from xetrack.store import Store, check_table_name, open_store
 from xetrack.track.functions import as_text, track_call
+from xetrack.track.logger import Logger
 from xetrack.track.losses import Losses
 from xetrack.track.names import generate_track_id
 from xetrack.track.rows import (
@@ -37,7 +36,10 @@ from xetrack.track.rows import (
     make_rows,
     make_value,
 )
+from xetrack.track.sampling import Sampler
 from xetrack.track.session import Session
+from xetrack.track.sinks import Sinks
+from xetrack.track.wrapping import wrapped
 
 logger = logging.getLogger("xetrack")
 #: Key tuples remembered as checked. Programs have a few; one that makes up keys must not grow.
@@ -55,9 +57,16 @@ class Tracker(RunView):
             ``":memory:"`` keeps both in memory, ``Tracker.SKIP_INSERT`` keeps neither.
         params: Values added to every row; a row's own keys win.
         reset: Hide what the table holds so far.
+        log_system_params: Add CPU, memory and disk use (and the GPUs') to every row; means over a tracked call.
+        log_network_params: Add the bytes sent and received during a call, or since the last row.
+        measurement_interval: Seconds between samples during a tracked call.
         track_id: Name of the run, else a new one such as ``cool-name-1234``.
         warnings: Warn (through ``logging``) of what is odd but not wrong.
         raise_on_error: Raise what a tracked function raised, after logging it.
+        logs_path: Folder of log files that get a line for every row, besides the store.
+        logs_file_format: Their names, such as ``"{time:YYYY-MM-DD}.log"``, a file a day.
+        logs_stdout: Print these lines too.
+        jsonl: File that gets every row as a line of JSON: a dataset.
         table: Name of the table, for several kinds of rows in one store.
         durability: ``"process"``: a row survives the process when ``log`` returns;
             ``"disk"``: also the machine (often 1 to 10 ms).
@@ -115,16 +124,7 @@ class Tracker(RunView):
             on_error=on_error,
             text_limit=text_limit,
         )
-        _refuse_unbuilt(
-            log_system_params=log_system_params,
-            log_network_params=log_network_params,
-            logs_path=logs_path,
-            logs_file_format=logs_file_format,
-            logs_stdout=logs_stdout,
-            jsonl=jsonl,
-            cache=cache,
-            git_root=git_root,
-        )
+        _refuse_unbuilt(cache=cache, git_root=git_root)
         if settings.engine != "sqlite":
             raise InvalidArgument("engine", f"{settings.engine!r} is none of: sqlite")
         self.db = settings.db
@@ -140,6 +140,15 @@ class Tracker(RunView):
         self._unopened: StorageError | None = None
         self._losses = Losses(self.track_id) if settings.on_error == "warn" else None
         check_table_name(settings.table)
+        sampler = Sampler(
+            system=bool(log_system_params), network=bool(log_network_params), interval_s=measurement_interval
+        )
+        self._sampler = sampler if (sampler.system or sampler.network) and not self._off else None
+        sinks = Sinks.open(logs_path, logs_file_format, logs_stdout, jsonl)
+        self._sinks = None if self._off else sinks
+        self._logger = Logger(self._sinks, self._losses.add if self._losses else None)
+        #: Whether plain rows may go straight to the log, past what samples them or copies them elsewhere.
+        self._fast = self._sampler is None and self._sinks is None
         self._store = self._open(settings)
         self._table = self._store.table(settings.table)
         self._session = Session(self._store, settings.table, settings.events, self._losses)
@@ -299,29 +308,34 @@ class Tracker(RunView):
             lambda row: self._log_call(extra, row),
             raise_on_error=self.raise_on_error,
             warn=self.warnings,
+            text_limit=self._text_limit,
+            measure=None if self._sampler is None else self._sampler.measure,
         )
 
     def _log_call(self, extra: dict[Any, Any], row: dict[Any, Any]) -> None:
         """Log the row of a call that is over. What no column can hold is in it as text."""
         try:
-            self._record([{**extra, **row}])
+            self._record([{**extra, **row}], sample=False)
         except UsageError as error:
             logger.warning("The result of %s is logged as text. %s", row.get("function_name"), error)
-            self._record([{**extra, **as_text(row)}])
+            self._record([{**extra, **as_text(row)}], sample=False)
 
-    def wrap(self, params: Mapping[Any, Any] | None = None) -> Callable[[F], F]:
-        """Decorate a function or a method so that each call is tracked."""
+    @overload
+    def wrap(self, params: F) -> F: ...
+    @overload
+    def wrap(self, params: Mapping[Any, Any] | None = None) -> Callable[[F], F]: ...
+    def wrap(self, params: Any = None) -> Any:
+        """Decorate a function, a method, a coroutine or a generator function so that each call is tracked.
 
-        def decorate(func: F) -> F:
-            def tracked(*args: Any, **kwargs: Any) -> Any:
-                return self.track(func, params=params, args=args, kwargs=kwargs)
+        ``@tracker.wrap``, ``@tracker.wrap()`` and ``@tracker.wrap(params={...})`` all work.
+        What is decorated keeps its name, signature and kind: ``wrapping.wrapped``.
+        """
+        if params is not None and not isinstance(params, Mapping):
+            return self._wrap(params, None)
+        return lambda func: self._wrap(func, params)
 
-            async def awaited(*args: Any, **kwargs: Any) -> Any:
-                return await self.track(func, params=params, args=args, kwargs=kwargs)
-
-            return cast(F, update_wrapper(awaited if iscoroutinefunction(func) else tracked, func))
-
-        return decorate
+    def _wrap(self, func: F, params: Mapping[Any, Any] | None) -> F:
+        return wrapped(func, lambda func, args, kwargs: self.track(func, params, args, kwargs))
 
     # what is known without a table
 
@@ -334,6 +348,11 @@ class Tracker(RunView):
     def params(self) -> dict[str, Any]:
         """A copy of the values added to every row; change them by ``set_params``."""
         return dict(self._known[1].shown)
+
+    @property
+    def logger(self) -> Logger:
+        """Messages and rows of no run, to the log files, stdout and JSONL of this tracker."""
+        return self._logger
 
     @property
     def latest(self) -> dict[str, Any]:
@@ -368,14 +387,18 @@ class Tracker(RunView):
             self._skip, self._unopened = True, error
             return open_store(self.IN_MEMORY, settings=settings)
 
-    def _record(self, given: list[Mapping[Any, Any]], batch: bool = False) -> dict[str, Any]:
+    def _record(self, given: list[Mapping[Any, Any]], batch: bool = False, sample: bool = True) -> dict[str, Any]:
         """Check rows, write them and return the last one as it was logged."""
         shapes, params = self._known
         if self._off:
             return self._stamp({**params.shown, **given[-1]}, time.time_ns() // 1000)
         try:
+            if self._sampler is not None and sample:
+                levels = self._sampler.now()
+                given = [{**levels, **row} if isinstance(row, Mapping) else row for row in given]
             rows = make_rows(given, params, self._put)
-            _remember(given, shapes)
+            if self._fast:
+                _remember(given, shapes)
             return self._write([row.wire for row in rows], rows[-1].shown, batch)
         except StorageError as error:
             return self._lose(error, given)
@@ -385,12 +408,15 @@ class Tracker(RunView):
         if self._unopened is not None:
             raise self._unopened
         if self._skip:
-            clock_us = time.time_ns() // 1000
+            clocks_us = [time.time_ns() // 1000] * len(wires)
         elif batch:
-            clock_us = self._session.writer.append_rows(run, wires, to_disk=to_disk)[-1][1]
+            clocks_us = [place[1] for place in self._session.writer.append_rows(run, wires, to_disk=to_disk)]
         else:
-            clock_us = self._session.writer.append_row(run, wires[0], to_disk=to_disk)[1]
-        return self._stamp(shown, clock_us)
+            clocks_us = [self._session.writer.append_row(run, wires[0], to_disk=to_disk)[1]]
+        if self._sinks is not None:
+            with self._tolerant(len(wires)):
+                self._sinks.write(run, wires, clocks_us)
+        return self._stamp(shown, clocks_us[-1])
 
     def _stamp(self, shown: dict[str, Any], clock_us: int) -> dict[str, Any]:
         """Complete a row as it is handed back."""
