@@ -66,3 +66,27 @@ def xt(tmp_path: Path) -> Xt:
         )
 
     return run
+
+
+Git = Callable[..., str]
+
+
+@pytest.fixture
+def git(monkeypatch: pytest.MonkeyPatch) -> Git:
+    """Runs the real git in a folder, unaware of this machine's settings; gives what it printed."""
+    for name in list(os.environ):
+        if name.startswith("GIT_"):
+            monkeypatch.delenv(name)
+    settings = {"user.name": "Ada", "user.email": "ada@example.org", "init.defaultBranch": "main"}
+    settings |= {"protocol.file.allow": "always", "commit.gpgSign": "false"}
+    environ = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_COUNT": str(len(settings))}
+    for number, (name, value) in enumerate(settings.items()):
+        environ |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+
+    def run(folder: Path, *args: str) -> str:
+        folder.mkdir(parents=True, exist_ok=True)
+        return subprocess.run(["git", *args], cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+
+    return run

@@ -22,6 +22,16 @@ OnError = Literal["raise", "warn"]
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
 _TEXT_LIMIT = 1000
+_GIT_PLACES = {
+    "GIT_DIR",
+    "GIT_COMMON_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_PREFIX",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_NAMESPACE",
+}
 _RANK_VARIABLES = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
 
 
@@ -144,3 +154,10 @@ def cache_home(environ: Mapping[str, str] | None = None) -> Path:
     env = os.environ if environ is None else environ
     base = env.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return Path(base) / "xetrack"
+
+
+def git_environ(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of git programs: nothing that names another repository, as in a hook of git's, no questions."""
+    env = os.environ if environ is None else environ
+    kept = {name: value for name, value in env.items() if name not in _GIT_PLACES}
+    return {**kept, "GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1"}

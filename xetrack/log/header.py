@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+#: Symbolic refs are followed as far as git follows them.
+_MAX_LINKS = 5
 
 
 def facts(more: dict[str, Any]) -> dict[str, Any]:
@@ -61,44 +66,59 @@ def _script() -> str | None:
         return path.name
 
 
-def _commit() -> dict[str, str]:
-    """Commit and branch of the work tree around the current folder, read from git's own files."""
+def _commit() -> dict[str, str | None]:
     try:
-        folder = Path.cwd()
-    except OSError:
+        head = head_of(Path.cwd())
+    except OSError:  # the folder was removed under the program
         return {}
+    return head._asdict() if head else {}
+
+
+# -- git's own files ---------------------------------------------------------
+
+
+class Head(NamedTuple):
+    """What a work tree has checked out. No commit before the first one, no branch where HEAD is detached."""
+
+    commit: str | None
+    branch: str | None
+
+
+def head_of(folder: Path) -> Head | None:
+    """What is checked out around a folder, None outside of a work tree; read from git's files, without running it."""
     for parent in (folder, *folder.parents):
         git = parent / ".git"
-        try:
-            if git.is_file():  # a linked work tree or a submodule
-                git = parent / git.read_text(encoding="utf-8").removeprefix("gitdir:").strip()
-            head = (git / "HEAD").read_text(encoding="utf-8").strip()
-        except (OSError, ValueError):
-            continue
-        if not head.startswith("ref: "):
-            return {"commit": head}
-        ref = head.removeprefix("ref: ")
-        commit = _resolve(git, ref)
-        branch = {"branch": ref.removeprefix("refs/heads/")}
-        return {"commit": commit, **branch} if commit else branch
-    return {}
-
-
-def _resolve(git: Path, ref: str) -> str | None:
-    common = git
-    try:
-        common = git / (git / "commondir").read_text(encoding="utf-8").strip()
-    except (OSError, ValueError):
-        pass
-    for place in (git, common):
-        try:
-            return (place / ref).read_text(encoding="utf-8").strip()
-        except (OSError, ValueError):
-            continue
-    try:
-        for line in (common / "packed-refs").read_text(encoding="utf-8").splitlines():
-            if line.endswith(f" {ref}"):
-                return line.partition(" ")[0]
-    except (OSError, ValueError):
-        pass
+        link = _text_of(git)  # a file in a linked work tree or a submodule
+        if link is not None:
+            git = parent / link.removeprefix("gitdir:").strip()
+        if _text_of(git / "HEAD") is not None:
+            return _head(git)
     return None
+
+
+def _head(git: Path) -> Head:
+    common = git / (_text_of(git / "commondir") or "")
+    ref, text = "HEAD", ""
+    for _ in range(_MAX_LINKS):
+        text = _text_of(git / ref) or _text_of(common / ref) or _packed(common, ref)
+        if not text.startswith("ref:"):
+            break
+        ref = text.removeprefix("ref:").strip()
+    # Where refs are no files (reftable), HEAD names a branch that cannot be.
+    is_branch = ref.startswith("refs/heads/") and ref != "refs/heads/.invalid"
+    return Head(text if _COMMIT.fullmatch(text) else None, ref.removeprefix("refs/heads/") if is_branch else None)
+
+
+def _packed(common: Path, ref: str) -> str:
+    for line in (_text_of(common / "packed-refs") or "").splitlines():
+        commit, _, name = line.partition(" ")
+        if name == ref:
+            return commit
+    return ""
+
+
+def _text_of(file: Path) -> str | None:
+    try:
+        return os.fsdecode(file.read_bytes()).strip()
+    except (OSError, ValueError):  # ValueError: no path can hold what another file named
+        return None
