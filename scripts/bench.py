@@ -35,6 +35,7 @@ def main() -> None:
     figures = [
         *bench_append.imports(5 if quick else 15),
         *bench_append.appends(2_000 if quick else 20_000, 5 if quick else 15),
+        *bench_append.tracked(2_000 if quick else 10_000, 5 if quick else 15),
         *bench_tables.large(50_000 if quick else 1_000_000, 1 if quick else 3),
     ]
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()

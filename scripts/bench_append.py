@@ -1,4 +1,4 @@
-"""The price of a call: import, `log`, `log_batch`."""
+"""The price of a call: import, `log`, `log_batch`, `track`."""
 
 from __future__ import annotations
 
@@ -61,4 +61,54 @@ def appends(calls: int, repeats: int) -> list[Figure]:
     return [
         Figure("log()", one / bare, "x", 4, f"{one:.2f} µs", what),
         Figure("log_batch(), per event", many / bare, "x", 2, f"{many:.2f} µs", what),
+    ]
+
+
+# -- tracked calls -----------------------------------------------------------
+
+
+def no_op() -> None:
+    pass
+
+
+def tracked(calls: int, repeats: int) -> list[Figure]:
+    """`track` of a function that does nothing beside `log`, without and with samples of the machine."""
+    import psutil
+
+    from xetrack import Tracker
+
+    sampled_calls = max(calls // 20, 1)
+    with tempfile.TemporaryDirectory(prefix="xetrack-bench-") as folder:
+        tracker = Tracker(os.path.join(folder, "calls.db"), track_id="bench-run-1")
+        sampling = Tracker(os.path.join(folder, "sampled.db"), track_id="bench-run-1", log_system_params=True)
+        rows = [row(step) for step in range(calls)]
+
+        def log() -> None:
+            for data in rows:
+                tracker.log(data)
+
+        def track() -> None:
+            for _ in range(calls):
+                tracker.track(no_op)
+
+        def track_sampled() -> None:
+            for _ in range(sampled_calls):
+                sampling.track(no_op)
+
+        before = len(psutil.Process().children(recursive=True))
+        logged, bare, sampled = interleaved(repeats, log, track, track_sampled)
+        started = len(psutil.Process().children(recursive=True)) - before
+        tracker.close()
+        sampling.close()
+    logged, bare, sampled = 1e6 * logged / calls, 1e6 * bare / calls, 1e6 * sampled / sampled_calls
+    return [
+        Figure("track() of a no-op", bare / logged, "x", 4, f"{bare:.1f} µs", f"log() of 11 fields, {logged:.1f} µs"),
+        Figure(
+            "track() with log_system_params, more",
+            (sampled - bare) / 1000,
+            "ms",
+            1.5,
+            f"{sampled / 1000:.2f} ms, {started} processes started",
+            f"track() without, {bare / 1000:.3f} ms",
+        ),
     ]
