@@ -7,13 +7,24 @@ a torn last line or a clock far ahead is worth telling, no more.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xetrack.errors import AssetNotFound, StorageError
+from xetrack.log.assets import StoredFile, digests_in
 from xetrack.log.clock import wall_us
 from xetrack.log.codec import Damage, codec_for
-from xetrack.log.events import AssetAdded, AssetRemoved, Event, RowLogged, UnknownEvent, ValueSet
+from xetrack.log.events import (
+    AssetAdded,
+    AssetRemoved,
+    Event,
+    PayloadRedacted,
+    RowLogged,
+    UnknownEvent,
+    ValueSet,
+    split_id,
+)
+from xetrack.log.ranges import Frontier
 
 if TYPE_CHECKING:
     from xetrack.log.log import Log
@@ -47,8 +58,10 @@ class VerifyReport:
         self.future_clocks: dict[str, int] = {}
         self.assets_checked = 0
         self.assets_damaged: list[str] = []
-        #: Digests that events name and no file has.
+        #: Digests that events name and no file has, but for those that were removed.
         self.missing_assets: list[str] = []
+        #: Files of assets that no event names, and unfinished ones: a killed process, or one about to name them.
+        self.orphans: list[str] = []
         #: Kinds of a newer release, with how many events.
         self.unknown_kinds: dict[str, int] = {}
         #: Differences between the tables and a replay of the log.
@@ -69,6 +82,7 @@ class VerifyReport:
             "assets_checked": self.assets_checked,
             "assets_damaged": self.assets_damaged,
             "missing_assets": self.missing_assets,
+            "orphans": self.orphans,
             "unknown_kinds": self.unknown_kinds,
             "tables": self.tables,
         }
@@ -81,6 +95,7 @@ class VerifyReport:
         lines += [f"torn last line, not read: {fault.path}, line {fault.line}" for fault in self.torn]
         lines += [f"damaged asset: {path}" for path in self.assets_damaged]
         lines += [f"missing asset: {digest}" for digest in self.missing_assets]
+        lines += [f"named by no event, `xt assets gc` takes it: {path}" for path in self.orphans]
         lines += [f"unknown kind {kind!r}, not applied: {count} events" for kind, count in self.unknown_kinds.items()]
         lines += [f"clock more than a day ahead: {path}" for path in self.future_clocks]
         lines += [f"tables: {difference}" for difference in self.tables]
@@ -96,12 +111,14 @@ def verify(log: Log, tables_check: Callable[[], list[str]] | None = None) -> Ver
     """
     report = VerifyReport()
     log.check_format()
+    # Before the log is read: what is stored meanwhile may be named after it was.
+    files = log.assets.files()
     assets = _AssetsNamed()
     for table in log.tables():
         for segment in log.segments(table):
             report.segments += 1
             _verify_segment(log, table, segment.name, report, assets)
-    _verify_assets(log, report, assets)
+    _verify_assets(log, report, assets, files)
     if tables_check is not None:
         report.tables = tables_check()
     return report
@@ -118,7 +135,7 @@ def _verify_segment(log: Log, table: str, name: str, report: VerifyReport, asset
         line_count += chunk.line_count
         damaged += chunk.damaged
         for event in chunk.events:
-            assets.note(event)
+            assets.note(table, event)
             if event.clock > horizon:
                 report.future_clocks[path] = max(report.future_clocks.get(path, 0), event.clock)
             if isinstance(event, UnknownEvent):
@@ -151,44 +168,60 @@ def _event_id(log: Log, table: str, name: str, damage: Damage) -> str | None:
 
 
 class _AssetsNamed:
-    """Digests that events name, and those they take back."""
+    """Digests that events name, and what takes them back: removals, and redactions of what named them."""
 
     def __init__(self) -> None:
-        self.added: set[str] = set()
-        self.removed: set[str] = set()
+        self.named: set[str] = set()
+        self.removed: dict[tuple[str, str], Frontier] = {}
+        self.redacted: dict[str, Frontier] = {}
 
-    def note(self, event: Event) -> None:
-        if isinstance(event, RowLogged):
-            for value in event.data.values():
-                if type(value) is dict or type(value) is list:
-                    self._find(value)
-        elif isinstance(event, AssetAdded):
-            self.added.add(event.digest)
-        elif isinstance(event, AssetRemoved):
-            self.removed.add(event.digest)
-        elif isinstance(event, ValueSet):
-            self._find(event.value)
+    def note(self, table: str, event: Event) -> None:
+        self.named.update(_digests(event))
+        if isinstance(event, AssetRemoved):
+            self.removed.setdefault((table, event.digest), Frontier()).update(Frontier.from_wire(event.seen))
+        elif isinstance(event, PayloadRedacted):
+            self.redacted.setdefault(table, Frontier()).update(Frontier.from_wire(event.events))
 
-    def _find(self, wire: Any) -> None:
-        if type(wire) is list:
-            for item in wire:
-                self._find(item)
-        elif type(wire) is dict:
-            if len(wire) == 1 and isinstance(digest := wire.get("$asset"), str):
-                self.added.add(digest)
-            elif "$dict" not in wire:
-                for item in wire.values():
-                    self._find(item)
-            else:
-                self._find(list(wire["$dict"].values()) if isinstance(wire["$dict"], dict) else wire["$dict"])
+    def wanted(self, log: Log, digests: set[str]) -> set[str]:
+        """Those of the digests that an event names which no removal had seen. Reads the log again."""
+        found: set[str] = set()
+        for table in log.tables():
+            for segment in log.segments(table):
+                for chunk in log.scan(table, segment.name):
+                    for event in chunk.events:
+                        found.update(d for d in digests.intersection(_digests(event)) if self._counts(table, d, event))
+        return found
+
+    def _counts(self, table: str, digest: str, event: Event) -> bool:
+        takers = (self.removed.get((table, digest)), self.redacted.get(table))
+        return not any(taker is not None and taker.contains(*split_id(event.id)) for taker in takers)
 
 
-def _verify_assets(log: Log, report: VerifyReport, named: _AssetsNamed) -> None:
-    there = log.assets.digests()
-    for digest in there:
-        report.assets_checked += 1
-        try:
-            log.assets.raw_bytes(digest)
-        except (StorageError, AssetNotFound):
-            report.assets_damaged.append(log.assets.where(digest))
-    report.missing_assets = sorted(named.added - named.removed - set(there))
+def _digests(event: Event) -> Iterator[str]:
+    """The digests that an event names."""
+    if isinstance(event, RowLogged):
+        for value in event.data.values():
+            if type(value) is dict or type(value) is list:
+                yield from digests_in(value)
+    elif isinstance(event, AssetAdded):
+        yield event.digest
+    elif isinstance(event, ValueSet):
+        yield from digests_in(event.value)
+
+
+def _verify_assets(log: Log, report: VerifyReport, assets: _AssetsNamed, files: list[StoredFile]) -> None:
+    for file in files:
+        if file.digest is None or file.digest not in assets.named:
+            report.orphans.append(file.path)
+        if file.digest is not None:
+            report.assets_checked += 1
+            try:
+                log.assets.check(file.digest)
+            except AssetNotFound:
+                continue  # taken away since it was listed
+            except StorageError:
+                report.assets_damaged.append(file.path)
+    missing = {digest for digest in assets.named if not log.assets.has(digest)}
+    if missing and (assets.removed or assets.redacted):
+        missing = assets.wanted(log, missing)
+    report.missing_assets = sorted(missing)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from xetrack.config import DEFAULT_ENGINE, DEFAULT_TABLE, Settings
 from xetrack.errors import InvalidArgument, TableNotFound
+from xetrack.read.asset_events import AssetEvents
+from xetrack.read.assets import AssetsView
 from xetrack.read.files import read_jsonl, read_logs
 from xetrack.store import Store, Table, open_store
 from xetrack.track.rows import make_condition, make_value
@@ -52,6 +54,7 @@ class Reader:
         if tables and self._table.name not in tables:
             raise TableNotFound(self._table.name, self.db, tables)
         self._session = Session(self._store, self._table.name, settings.events)
+        self._asset_events = AssetEvents(self._store.log)
         weakref.finalize(self, self._session.close_silently).atexit = False
 
     @property
@@ -74,6 +77,19 @@ class Reader:
         conn = self._table.connection()
         conn.owner = self  # a reader that nobody else holds must not close under it
         return conn
+
+    @property
+    def assets(self) -> AssetsView:
+        """The objects and files stored with the rows of all tables, by hash and by key."""
+        return AssetsView(self._table, self._asset_events, self)
+
+    def get(self, asset: str) -> Any:
+        """The object stored under a hash or key. It is unpickled: only from stores that you trust.
+
+        Raises:
+            AssetNotFound: there is none, or it was removed.
+        """
+        return self.assets[asset]
 
     def to_df(self, track_id: str | None = None, head: int | None = None, tail: int | None = None) -> pd.DataFrame:
         """Rows of one run or of all, in the order of the log; first or last ones only if asked.
@@ -118,6 +134,13 @@ class Reader:
         name, wire = make_value(key, value, self._session.put)
         where_name, where_wire = make_condition(where_key, where_value)
         return self._table.set_where(self._session.writer, name, wire, where_name, where_wire, track_id)
+
+    def remove_asset(self, hash_value: str, column: str | None = None, remove_keys: bool = True) -> bool:
+        """Take an asset off the list; False if there is none. ``column`` also empties its cells there.
+
+        See ``AssetsView.remove``. Its bytes go with ``assets.gc()``.
+        """
+        return self.assets.remove(hash_value, column=column, remove_keys=remove_keys)
 
     @classmethod
     def read_db(
