@@ -234,6 +234,26 @@ class EventNotFound(NotFound):
         self.event_id = event_id
 
 
+class CacheNotFound(NotFound):
+    """No function cache in a folder that was to be read."""
+
+    message = "There is no cache in {path}."
+    hint = "Nothing was created. Tracker(cache=...) makes one with the first result that it keeps."
+
+    def __init__(self, path: str | Path, /) -> None:
+        self.path = path
+
+
+class NoCachedResult(NotFound):
+    """No result in a function cache that a run computed."""
+
+    message = "The cache in {path} has no result of the run {track_id!r}."
+    hint = "`xt cache ls {path}` lists the results and their runs."
+
+    def __init__(self, path: str | Path, track_id: str, /) -> None:
+        self.path, self.track_id = path, track_id
+
+
 # -- the log -----------------------------------------------------------------
 
 
