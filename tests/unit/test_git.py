@@ -174,6 +174,17 @@ def test_outside_of_a_work_tree_nothing_is_known(
     assert asked(folder, limit_s=ENOUGH_S)() == UNKNOWN
 
 
+def test_outside_of_a_work_tree_git_is_not_run(tmp_path: Path, program: Path) -> None:
+    write_program(program, f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    assert facts_of(tmp_path) == UNKNOWN
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("folder", ["gone", "nul\x00", "surrogate\ud800"])
+def test_a_folder_that_cannot_be_entered_leaves_it_to_the_files(folder: str, repository: Path, git: Git) -> None:
+    assert facts_of(repository / folder) == {**clean(git, repository), "dirty": None}
+
+
 @pytest.mark.skipif(os.name == "nt", reason="a folder in use cannot be removed there")
 def test_a_current_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "gone").mkdir()
@@ -193,7 +204,7 @@ def test_without_a_git_program_the_files_tell(
 def test_a_git_that_refuses_leaves_it_to_the_files(repository: Path, git: Git, program: Path) -> None:
     """As with a folder of another owner (safe.directory)."""
     expected = {**clean(git, repository), "dirty": None}
-    write_program(program, "import sys\nsys.exit('fatal: detected dubious ownership in repository')\n")
+    write_program(program, f"import sys\nprint('# branch.oid {'a' * 40}')\nsys.exit('fatal: dubious ownership')\n")
     assert facts_of(repository) == expected
 
 
@@ -243,6 +254,14 @@ def test_asked_once_and_the_answer_stays(early: bool, repository: Path, git: Git
     (repository / "train.py").write_text("lr = 2\n")
     assert answer() == clean(git, repository)
     assert asked(repository, early=early, limit_s=ENOUGH_S)()["dirty"] is True
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_git_is_run_once(early: bool, repository: Path, program: Path, tmp_path: Path) -> None:
+    write_program(program, f"open({str(tmp_path / 'runs')!r}, 'a').write('run ')\nprint('# branch.oid {'a' * 40}')\n")
+    answer = asked(repository, early=early, limit_s=ENOUGH_S)
+    assert [answer()["commit"] for _ in range(3)] == ["a" * 40] * 3
+    assert (tmp_path / "runs").read_text() == "run "
 
 
 def test_a_relative_folder_keeps_its_place(repository: Path, git: Git, monkeypatch: pytest.MonkeyPatch) -> None:

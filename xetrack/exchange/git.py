@@ -23,7 +23,7 @@ _STATUS = (
     *("git", "--no-optional-locks", "-c", "core.fsmonitor=false", "-c", "status.renames=false"),
     *("status", "--porcelain=v2", "--branch", "--no-ahead-behind", "--untracked-files=no"),
     # A store that is committed grows while its writer runs; that changes no code.
-    *("--", ":(top)", ":(top,exclude,glob)**/*.events/**"),
+    *("--", ":(top,exclude,glob)**/*.events/**"),
 )
 
 
