@@ -28,7 +28,10 @@ _DELIMITER = "!📁!"
 _ORIGIN = "xetrack.logging:log:176"
 #: The beginning of a line in a log file, up to its text; what collects a program's
 #: output may have put something in front. Any one sign may be the delimiter.
-HEAD = re.compile(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} \| (\w+) +\| \S+?:\S+?:\d+!(?:[\xc2-\xf4][\x80-\xbf]+|\S)!")
+HEAD = re.compile(
+    rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} \| (\w{1,50}) +\| "
+    rb"\S{1,200}?:\S{1,200}?:\d{1,9}!(?:[\xc2-\xf4][\x80-\xbf]+|\S)!"
+)
 
 _EXACT = "_exact"
 _FLOATS = frozenset({"NaN", "Infinity", "-Infinity"})

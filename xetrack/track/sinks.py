@@ -55,11 +55,11 @@ _files: weakref.WeakSet[AppendedFile] = weakref.WeakSet()
 
 
 class Line(NamedTuple):
-    """One line on its way out: as log files show it, and as JSON if it is a row."""
+    """A row or a message on its way out: its log file, as it stands there, and as JSON; empty where nobody asked."""
 
     path: str
     text: bytes
-    record: bytes | None
+    record: bytes
 
 
 class Sinks:
@@ -130,13 +130,14 @@ class Sinks:
             shown = as_json(row)
             if indent is not None:
                 shown = msgspec.json.format(shown, indent=indent)
-            lines.append(Line(path, log_line(local, level, shown), as_json({"timestamp": utc, "level": level, **row})))
+            record = b"" if self._jsonl is None else as_json({"timestamp": utc, "level": level, **row})
+            lines.append(Line(path, log_line(local, level, shown), record))
         self._deliver(lines)
 
     def write_text(self, level: str, text: str) -> None:
         """Write a message, now: to log files and stdout, JSONL holds rows only."""
         local, _, path = self._at(self._now_us())
-        self._deliver([Line(path, log_line(local, level, text.encode("utf-8", "backslashreplace")), None)])
+        self._deliver([Line(path, log_line(local, level, text.encode("utf-8", "backslashreplace")), b"")])
 
     def close(self) -> None:
         """Let go of the files. A later line opens them again."""
@@ -145,17 +146,20 @@ class Sinks:
 
     def _deliver(self, lines: list[Line]) -> None:
         failed: StorageError | None = None
-        pieces: list[tuple[AppendedFile, str, list[bytes]]] = []
+        parts: list[tuple[AppendedFile, str, bytes]] = []
         if self._names is not None:
             for path, group in groupby(lines, lambda line: line.path):
-                pieces.append((self._log_file, path, [line.text for line in group]))
+                parts.append((self._log_file, path, b"".join([line.text for line in group])))
         if self._jsonl is not None:
-            pieces.append((self._jsonl_file, self._jsonl, [line.record + b"\n" for line in lines if line.record]))
-        for file, path, parts in pieces:
-            try:
-                file.append(path, b"".join(parts))
-            except StorageError as error:
-                failed = failed or error
+            parts.append(
+                (self._jsonl_file, self._jsonl, b"".join([line.record + b"\n" for line in lines if line.record]))
+            )
+        for file, path, text in parts:
+            if text:
+                try:
+                    file.append(path, text)
+                except StorageError as error:
+                    failed = failed or error
         if self._stdout:
             _print([line.text.decode() for line in lines])
         if failed is not None:
