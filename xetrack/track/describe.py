@@ -15,11 +15,12 @@ from dataclasses import fields
 from types import MappingProxyType
 from typing import Any
 
-from xetrack.errors import InvalidValue
-from xetrack.log.values import decode, encode
+from xetrack.log.values import MAX_KEY_BYTES, decode, encode
 
-#: Levels of lists, dicts, dataclasses and models inside each other that are followed.
+#: Levels of lists, dicts, dataclasses and models inside each other that are followed in a value.
 MAX_DEPTH = 20
+#: Levels of dataclasses and models inside each other whose fields become columns.
+MAX_LEVELS = 10
 #: Seconds that the texts of one column's objects may take; of those after, only the type is shown.
 MAX_SECONDS = 1.0
 
@@ -109,15 +110,25 @@ def field_names(value: Any) -> list[str]:
 
 
 def unpack(name: str, value: Any, limit: int, _inside: tuple[int, ...] = ()) -> Iterator[tuple[str, Any]]:
-    """Described fields of a dataclass or a model, nested ones too, as ``{name}_{field}``."""
+    """Described fields of a dataclass or a model, nested ones too, as ``{name}_{field}``.
+
+    One that is inside of itself is ``…`` there. Takes one step per column, so
+    whoever has enough of them can stop.
+    """
+    inside = (*_inside, id(value))
     for field, inner in _field_values(value, field_names(value)):
         key = f"{name}_{field}"
-        if id(inner) in _inside or inner is value:
-            continue
-        if len(_inside) < MAX_DEPTH and field_names(inner):
-            yield from unpack(key, inner, limit, (*_inside, id(value)))
+        if id(inner) in inside:
+            yield key, "…"
+        elif len(inside) < MAX_LEVELS and is_column(key) and field_names(inner):
+            yield from unpack(key, inner, limit, inside)
         else:
             yield key, describe(inner, limit)
+
+
+def is_column(key: str) -> bool:
+    """Whether a column can have this name, as far as its length goes."""
+    return len(key.encode(errors="backslashreplace")) <= MAX_KEY_BYTES
 
 
 def type_name(value: Any) -> str:
@@ -143,33 +154,35 @@ class _Description:
             return self._of(value, type(value))
         except STOPS:
             raise
-        except BaseException as error:  # noqa: BLE001 - whatever the object does, the call goes on
-            return _failed(value, error)
+        except BaseException:  # noqa: BLE001 - no value for a log, or an object that answers oddly
+            return self.text(value)
 
     def of_result(self, value: Any) -> Any:
         kind = type(value)
         if issubclass(kind, str):
             return _clean(str.__str__(value))
-        if kind is bytes:
+        if kind is bytes or kind is int:
             return value
         shown = self.of(value)
-        if issubclass(kind, _STRUCTURES):
-            return self._short(str(shown)) if self.cut else self.text(value)
-        return shown
+        return self._own_text(value, str(shown)) if issubclass(kind, _STRUCTURES) else shown
 
-    def text(self, value: Any, how: Text | None = None) -> str:
-        """Text of a value, unless those before it took too long."""
+    def text(self, value: Any, how: Text | None = None, otherwise: str = "") -> str:
+        """Text of a value, ``otherwise`` if it has none or those before it took too long."""
         now = time.monotonic()
         if self.until is None:
             self.until = now + MAX_SECONDS
         if now > self.until:
-            return f"<{type_name(value)}>"
+            return self._short(otherwise) or f"<{type_name(value)}>"
         try:
             return self._short(str.__str__((how or self.how)(value)))
         except STOPS:
             raise
-        except BaseException as error:  # noqa: BLE001 - as above
-            return _failed(value, error)
+        except BaseException as error:  # noqa: BLE001 - whatever a ``__repr__`` raises, the call goes on
+            return self._short(otherwise) or _failed(value, error)
+
+    def _own_text(self, value: Any, walked: str) -> str:
+        """The text that a container has of itself; what was seen in it where that is less."""
+        return self._short(walked) if self.cut else self.text(value, otherwise=walked)
 
     def _of(self, value: Any, kind: type) -> Any:
         # The type is asked, not the object: ``isinstance`` would read a ``__class__`` that it may make up.
@@ -189,10 +202,7 @@ class _Description:
         if names := field_names(value):
             return self._whole(value, lambda: self._fields(value, names))
         if not issubclass(kind, Mapping):  # one that reads a file, say, is not walked
-            try:
-                return decode(encode(value, type_name(value)))
-            except InvalidValue:
-                pass
+            return decode(encode(value, type_name(value)))
         return self.text(value)
 
     def _within(self, value: Any, walk: Callable[[], Any]) -> Any:
@@ -206,10 +216,9 @@ class _Description:
             self.inside.pop()
 
     def _whole(self, value: Any, walk: Callable[[], str]) -> str:
-        """The text that a container has of itself, or the walked one if that would be longer than wanted."""
+        """Walk a container that is shown as text."""
         before, self.cut = self.cut, False
-        shown = self._within(value, walk)
-        text = self._short(f"{type_name(value)}({shown})") if self.cut else self.text(value)
+        text = self._own_text(value, f"{type_name(value)}({self._within(value, walk)})")
         self.cut = self.cut or before
         return text
 
@@ -256,7 +265,7 @@ class _Description:
         if size <= self.limit:
             return bytes(value)
         self.cut = True
-        return f"{bytes(value[: self.limit])!r}…[{size} bytes]"
+        return f"{repr(bytes(value[: self.limit]))[: self.limit]}…[{size} bytes]"
 
 
 def _clean(text: str) -> str:

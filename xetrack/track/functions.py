@@ -16,7 +16,7 @@ from itertools import chain, islice
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Protocol
 
-from xetrack.track.describe import STOPS, describe, describe_result, text_of, type_name, unpack
+from xetrack.track.describe import STOPS, describe, describe_result, is_column, text_of, type_name, unpack
 from xetrack.track.signatures import Kind, kind_of, name_of, records_of, takes_object
 
 logger = logging.getLogger("xetrack")
@@ -253,6 +253,8 @@ class _Call:
         for key, value in islice(columns, MAX_FIELDS):
             if key in self.row or key in AUTOMATIC:
                 self._warn("%r is left out, the column is taken already", key)
+            elif not is_column(key):
+                self._warn("%r is left out, the name is too long for a column", key)
             else:
                 self.row[key] = value
         if next(columns, None) is not None:

@@ -60,20 +60,20 @@ def takes_object(func: Callable[..., Any], args: Sequence[Any]) -> bool:
     A function in the body of a class does not know that it is a method, so the
     name of its first parameter tells: ``self`` or ``cls``.
     """
-    if type(func) is not FunctionType or not args:
+    inner = _innermost(func) if args else None
+    if type(inner) is not FunctionType:
         return False
-    code = _innermost(func).__code__
+    code = inner.__code__
     return code.co_argcount > 0 and code.co_varnames[0] in ("self", "cls")
 
 
 def records_of(func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """Arguments that are dataclasses or models, by parameter name, defaults included; ``*rest`` as ``rest_0``."""
     if not (_any_record(args) or _any_record(kwargs.values())):
-        inner = func.__func__ if type(func) is MethodType else func
+        inner = _innermost(func.__func__ if type(func) is MethodType else func)
         if type(inner) is BuiltinFunctionType:
             return []
         if type(inner) is FunctionType:
-            inner = _innermost(inner)
             if not (_any_record(inner.__defaults__ or ()) or _any_record((inner.__kwdefaults__ or {}).values())):
                 return []  # as most calls; a signature takes longer than all else
     while isinstance(func, functools.partial):
@@ -90,17 +90,18 @@ def _any_record(values: Iterable[Any]) -> bool:
     return False
 
 
-def _innermost(func: FunctionType) -> FunctionType:
-    """The function behind its decorators, as far as they tell."""
-    if not func.__dict__:
+def _innermost(func: Any) -> Any:
+    """The function behind its decorators, as far as they tell; anything else that is called stays what it is."""
+    kind = type(func)
+    # What a class body binds like a function, such as that of ``lru_cache``. A method is bound already.
+    if kind is MethodType or (kind is FunctionType and not func.__dict__) or not hasattr(kind, "__get__"):
         return func
     try:
-        inner = inspect.unwrap(func)
+        return inspect.unwrap(func)
     except STOPS:
         raise
     except BaseException:  # noqa: BLE001 - a circle, or an object that answers anything
         return func
-    return inner if type(inner) is FunctionType else func
 
 
 def _bound(func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[tuple[str, Any]]:

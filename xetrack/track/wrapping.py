@@ -7,10 +7,12 @@ inspects it (a framework, an event loop, a class) treats both alike.
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from xetrack.errors import InvalidArgument
+from xetrack.track.describe import STOPS
 from xetrack.track.functions import relaying
 from xetrack.track.signatures import kind_of, name_of
 
@@ -58,12 +60,19 @@ def _tracked(func: Callable[..., Any], track: Track) -> Callable[..., Any]:
 
 
 def _like(new: Callable[..., Any], func: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a function the looks of another; of an object or a class not its attributes, they would be copies."""
+    """Give a function the looks of another."""
     looks: Any = func
     while isinstance(looks, functools.partial):
         looks = looks.func
-    attributes = () if isinstance(looks, type) or not hasattr(looks, "__name__") else ("__dict__",)
-    functools.update_wrapper(new, looks, updated=attributes)
+    try:
+        # The attributes of an object or a class would be copies that soon are wrong.
+        functools.update_wrapper(new, looks, updated=("__dict__",) if inspect.isroutine(looks) else ())
+    except STOPS:
+        raise
+    except BaseException:  # noqa: BLE001 - an object may answer anything; its class has a name too
+        functools.update_wrapper(new, type(looks), updated=())
     new.__name__ = name_of(func)
+    if not new.__qualname__.endswith(new.__name__):
+        new.__qualname__ = new.__name__
     new.__wrapped__ = func  # type: ignore[attr-defined]
     return new
