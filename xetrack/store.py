@@ -30,7 +30,7 @@ from xetrack.errors import (
     TablesWithoutLog,
     storage_error,
 )
-from xetrack.log.log import FileLog, Log, MemoryLog, check_table
+from xetrack.log.log import Facts, FileLog, Log, MemoryLog, check_table
 from xetrack.table import Table
 from xetrack.tables.files import has_rows, is_foreign, set_aside, writable
 from xetrack.tables.projector import Projector
@@ -54,11 +54,17 @@ EVENTS_SUFFIX = ".events"
 _abandoned: list[Any] = []
 
 
-def open_store(db: str | os.PathLike[str], *, create: bool = False, settings: Settings | None = None) -> Store:
+def open_store(
+    db: str | os.PathLike[str],
+    *,
+    create: bool = False,
+    settings: Settings | None = None,
+    facts: Facts | None = None,
+) -> Store:
     """Open the store at a path; ``create`` lets it be a new one.
 
     A new store is an empty log until the first event. ``db`` is the path of the tables
-    or of the ``.events`` folder beside it.
+    or of the ``.events`` folder beside it. ``facts`` adds to the headers of segments written.
 
     Raises:
         StoreNotFound: there is none and ``create`` is false; names near matches.
@@ -70,9 +76,9 @@ def open_store(db: str | os.PathLike[str], *, create: bool = False, settings: Se
     settings = settings or Settings.resolve()
     name = os.fspath(db)
     if name == IN_MEMORY:
-        return Store(name, None, MemoryLog(), settings)
+        return Store(name, None, MemoryLog(facts=facts), settings)
     path = Path(os.path.abspath(name.removesuffix(EVENTS_SUFFIX) if name.endswith(EVENTS_SUFFIX) else name))
-    log = FileLog(Path(f"{path}{EVENTS_SUFFIX}"))
+    log = FileLog(Path(f"{path}{EVENTS_SUFFIX}"), facts=facts)
     store = Store(name, path, log, settings)
     store.check(create=create)
     return store

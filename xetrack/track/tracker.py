@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal, TypeVar, overload
 
 from xetrack.config import DEFAULT_DB, DEFAULT_ENGINE, DEFAULT_TABLE, Default, Settings
 from xetrack.errors import AssetNotFound, InvalidArgument, StorageError, UsageError
+from xetrack.exchange import git
 from xetrack.log.values import check_keys
 from xetrack.read.view import RunView
 from xetrack.store import Store, check_table_name, open_store
@@ -67,6 +68,8 @@ class Tracker(RunView):
         logs_file_format: Their names, such as ``"{time:YYYY-MM-DD}.log"``, a file a day.
         logs_stdout: Print these lines too.
         jsonl: File that gets every row as a line of JSON: a dataset.
+        git_root: Folder in a git work tree: its commit is added to every row, as
+            ``git_commit_hash`` and ``git_commit``. Without it the log has the commit once.
         table: Name of the table, for several kinds of rows in one store.
         durability: ``"process"``: a row survives the process when ``log`` returns;
             ``"disk"``: also the machine (often 1 to 10 ms).
@@ -124,7 +127,7 @@ class Tracker(RunView):
             on_error=on_error,
             text_limit=text_limit,
         )
-        _refuse_unbuilt(cache=cache, git_root=git_root)
+        _refuse_unbuilt(cache=cache)
         if settings.engine != "sqlite":
             raise InvalidArgument("engine", f"{settings.engine!r} is none of: sqlite")
         self.db = settings.db
@@ -149,7 +152,7 @@ class Tracker(RunView):
         self._logger = Logger(self._sinks, self._losses.add if self._losses else None)
         #: Whether plain rows may go straight to the log, past what samples them or copies them elsewhere.
         self._fast = self._sampler is None and self._sinks is None
-        self._store = self._open(settings)
+        self._store = self._open(settings, git_root)
         self._table = self._store.table(settings.table)
         self._session = Session(self._store, settings.table, settings.events, self._losses)
         weakref.finalize(self, self._session.close_silently).atexit = False
@@ -157,7 +160,7 @@ class Tracker(RunView):
         self._known: tuple[set[tuple[str, ...]], Row] = (set(), Row({}, {}))
         self._second: tuple[int, str] = (-1_000_000, "")
         self._latest: dict[str, Any] = {}
-        self._set_params(params or {})
+        self._set_params({**_commit_columns(None if self._off else git_root), **(params or {})})
         if reset and not self._skip:
             with self._tolerant():
                 self._table.reset(self._session.writer)
@@ -300,7 +303,8 @@ class Tracker(RunView):
         if self._off:
             return func(*(args or ()), **(kwargs or {}))
         extra = dict(params or {})
-        check_keys({**self.params, **extra})  # before the function runs: afterwards its time would be lost
+        if extra:
+            check_keys({**self.params, **extra})  # before the function runs: afterwards its time would be lost
         return track_call(
             func,
             list(args or ()),
@@ -376,10 +380,15 @@ class Tracker(RunView):
 
     # helpers
 
-    def _open(self, settings: Settings) -> Store:
+    def _open(self, settings: Settings, git_root: str | None) -> Store:
         """The store, or one in memory where there is none to write to."""
         try:
-            return open_store(self.IN_MEMORY if self._skip else self.db, create=True, settings=settings)
+            return open_store(
+                self.IN_MEMORY if self._skip else self.db,
+                create=True,
+                settings=settings,
+                facts=git.asked(git_root or ".", early=git_root is not None and not self._off),
+            )
         except StorageError as error:
             if self._losses is None:
                 raise
@@ -470,6 +479,12 @@ def _remember(rows: Iterable[Mapping[Any, Any]], shapes: set[tuple[str, ...]]) -
             if len(shapes) >= _SHAPES:
                 shapes.clear()
             shapes.add(tuple(data))
+
+
+def _commit_columns(git_root: str | None) -> dict[str, str]:
+    """The commit under both names it is known by; nothing where there is none."""
+    commit = None if git_root is None else git.facts(git_root)["commit"]
+    return {} if commit is None else dict.fromkeys(("git_commit_hash", "git_commit"), commit)
 
 
 def _refuse_unbuilt(**arguments: object) -> None:
