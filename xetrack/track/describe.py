@@ -63,7 +63,7 @@ def describe(value: Any, limit: int) -> Any:
 
 def describe_result(value: Any, limit: int) -> Any:
     """What a function returned: scalars and texts whole, of all else its ``str``, cut like above."""
-    return value if is_short(value, limit) else _Description(limit, str).of_result(value)
+    return value if is_short(value, limit) else _Description(limit, str).of(value, result=True)
 
 
 def text_of(value: Any, limit: int, how: Text = repr) -> str:
@@ -137,34 +137,35 @@ def type_name(value: Any) -> str:
     return name
 
 
+class _Shown(str):
+    """A text that stands for an object, so without quotes inside of another text."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 class _Description:
     """A description in the making: how much of it is left, and the containers it is inside of."""
 
     def __init__(self, limit: int, how: Text) -> None:
         self.limit = self.left = limit
         self.how = how
+        self.made: type[str] = str
         self.cut = False
         self.inside: list[int] = []
         self.until: float | None = None
 
-    def of(self, value: Any) -> Any:
+    def of(self, value: Any, result: bool = False) -> Any:
         if is_short(value, self.limit):
             return value
         try:
-            return self._of(value, type(value))
+            return self._of_result(value, type(value)) if result else self._of(value, type(value))
         except STOPS:
             raise
         except BaseException:  # noqa: BLE001 - no value for a log, or an object that answers oddly
             return self.text(value)
-
-    def of_result(self, value: Any) -> Any:
-        kind = type(value)
-        if issubclass(kind, str):
-            return _clean(str.__str__(value))
-        if kind is bytes or kind is int:
-            return value
-        shown = self.of(value)
-        return self._own_text(value, str(shown)) if issubclass(kind, _STRUCTURES) else shown
 
     def text(self, value: Any, how: Text | None = None, otherwise: str = "") -> str:
         """Text of a value, ``otherwise`` if it has none or those before it took too long."""
@@ -172,17 +173,22 @@ class _Description:
         if self.until is None:
             self.until = now + MAX_SECONDS
         if now > self.until:
-            return self._short(otherwise) or f"<{type_name(value)}>"
+            return self.made(self._short(otherwise) or f"<{type_name(value)}>")
         try:
-            return self._short(str.__str__((how or self.how)(value)))
+            return self.made(self._short(str.__str__((how or self.how)(value))))
         except STOPS:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever a ``__repr__`` raises, the call goes on
-            return self._short(otherwise) or _failed(value, error)
+            return self.made(self._short(otherwise) or _failed(value, error))
 
-    def _own_text(self, value: Any, walked: str) -> str:
-        """The text that a container has of itself; what was seen in it where that is less."""
-        return self._short(walked) if self.cut else self.text(value, otherwise=walked)
+    def _of_result(self, value: Any, kind: type) -> Any:
+        if issubclass(kind, str):
+            return _clean(str.__str__(value))
+        if kind is bytes or kind is int:
+            return value
+        if issubclass(kind, _STRUCTURES):
+            return self._whole(value, f"[{len(value)} items]", lambda: str(self.of(value)))
+        return self._of(value, kind)
 
     def _of(self, value: Any, kind: type) -> Any:
         # The type is asked, not the object: ``isinstance`` would read a ``__class__`` that it may make up.
@@ -194,13 +200,15 @@ class _Description:
         if issubclass(kind, (bytes, bytearray, memoryview)):
             return self._bytes(value)
         if issubclass(kind, _SEQUENCES):
-            return self._within(value, lambda: self._items(value, len(value)))
+            return self._within(value, lambda: self._items(value, f"[{len(value)} items]"))
         if issubclass(kind, (dict, MappingProxyType)):
             return self._within(value, lambda: self._pairs(value))
         if issubclass(kind, _SHOWN_AS_TEXT):
-            return self._whole(value, lambda: str(self._items(value, len(value))))
+            size = f"[{len(value)} items]"
+            return self._whole(value, size, lambda: self._called(value, lambda: str(self._items(value, size))))
         if names := field_names(value):
-            return self._whole(value, lambda: self._fields(value, names))
+            size = f"[{len(names)} fields]"
+            return self._whole(value, size, lambda: self._called(value, lambda: self._fields(value, names, size)))
         if not issubclass(kind, Mapping):  # one that reads a file, say, is not walked
             return decode(encode(value, type_name(value)))
         return self.text(value)
@@ -208,25 +216,38 @@ class _Description:
     def _within(self, value: Any, walk: Callable[[], Any]) -> Any:
         if id(value) in self.inside or len(self.inside) >= MAX_DEPTH:
             self.cut = True
-            return "…"
+            return self.made("…")
         self.inside.append(id(value))
         try:
             return walk()
         finally:
             self.inside.pop()
 
-    def _whole(self, value: Any, walk: Callable[[], str]) -> str:
-        """Walk a container that is shown as text."""
-        before, self.cut = self.cut, False
-        text = self._own_text(value, f"{type_name(value)}({self._within(value, walk)})")
-        self.cut = self.cut or before
+    def _whole(self, value: Any, size: str, walk: Callable[[], str]) -> str:
+        """The text that a container has of itself, or where that is longer, what was seen in it."""
+        cut, made = self.cut, self.made
+        self.cut, self.made = False, _Shown
+        try:
+            walked = walk()
+        finally:
+            self.made = made
+        if not self.cut:
+            text = self.text(value, otherwise=walked)
+        elif len(walked) <= self.limit:
+            text = self.made(walked)
+        else:
+            text = self.made(_clean(walked[: self.limit]) + "…" + size)
+        self.cut = self.cut or cut
         return text
 
-    def _items(self, values: Iterable[Any], count: int) -> list[Any]:
+    def _called(self, value: Any, walk: Callable[[], str]) -> str:
+        return f"{type_name(value)}({self._within(value, walk)})"
+
+    def _items(self, values: Iterable[Any], size: str) -> list[Any]:
         shown: list[Any] = []
         for value in values:
             if not self._takes_one():
-                shown.append(f"…[{count} items]")
+                shown.append(self.made("…" + size))
                 break
             shown.append(self.of(value))
         return shown
@@ -240,11 +261,11 @@ class _Description:
             shown[key if is_short(key, self.limit) else self.text(key, str)] = self.of(value)
         return shown
 
-    def _fields(self, value: Any, names: list[str]) -> str:
+    def _fields(self, value: Any, names: list[str], size: str) -> str:
         shown = []
         for name, inner in _field_values(value, names):
             if not self._takes_one():
-                shown.append(f"…[{len(names)} fields]")
+                shown.append("…" + size)
                 break
             shown.append(f"{name}={self.of(inner)!r}")
         return ", ".join(shown)
