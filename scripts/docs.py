@@ -38,6 +38,10 @@ def cli_page() -> str:
     for info in app.registered_commands:
         command: Any = info.callback
         parts.append(_command(info.name or command.__name__, command))
+    for group in app.registered_groups:
+        for info in group.typer_instance.registered_commands if group.typer_instance else []:
+            command = info.callback
+            parts.append(_command(f"{group.name} {info.name or command.__name__}", command))
     return "".join(parts)
 
 

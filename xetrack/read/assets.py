@@ -273,9 +273,11 @@ class AssetsView(Mapping[str, Any]):
     def _waste(self) -> Iterator[tuple[StoredFile, Waste]]:
         # Files first: what a program stores after this moment is not among them.
         files = self._store.log.assets.files()
-        states = self._states(files)
-        if self._events.faults:
-            raise DamagedLine(*self._events.faults[0])
+        # The whole log anew: a line that was damaged since it was read may be all that names an asset.
+        events = AssetEvents(self._store.log)
+        states = self._states(files, events)
+        if events.faults:
+            raise DamagedLine(*events.faults[0])
         now_s = time.time()
         for file, state in zip(files, states, strict=True):
             if state in ("removed", "never named", "draft"):
@@ -290,16 +292,16 @@ class AssetsView(Mapping[str, Any]):
         """
         files = self._store.log.assets.files()
         found = {state: (0, 0) for state in ("listed", "removed, in use", "removed", "never named", "draft")}
-        for file, state in zip(files, self._states(files), strict=True):
+        for file, state in zip(files, self._states(files, self._events), strict=True):
             count, stored_bytes = found[state]
             found[state] = (count + 1, stored_bytes + file.size_bytes)
         return found
 
-    def _states(self, files: list[StoredFile]) -> list[str]:
+    def _states(self, files: list[StoredFile], events: AssetEvents) -> list[str]:
         with self._store.locked():
-            listed = {digest for digest, _ in self._listed()}
+            events.catch_up()
             shown = self._references()
-            return [_state(file.digest, listed, self._events.named, shown) for file in files]
+            return [_state(file.digest, events.named, shown) for file in files]
 
     # finding
 
@@ -385,10 +387,11 @@ class AssetsView(Mapping[str, Any]):
         return found
 
 
-def _state(digest: str | None, listed: set[str], named: Mapping[str, NamedAsset], shown: Mapping[str, int]) -> str:
+def _state(digest: str | None, named: Mapping[str, NamedAsset], shown: Mapping[str, int]) -> str:
+    """What the file of an asset is needed for, or why it is not."""
     if digest is None:
         return "draft"
-    if digest in listed:
+    if digest in named and named[digest].tables:
         return "listed"
     if digest[:DIGEST_DIGITS] in shown:
         return "removed, in use"
