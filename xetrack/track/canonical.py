@@ -1,0 +1,383 @@
+"""A value as bytes: the same for the same type and content, in every process and on every host.
+
+Nothing in them depends on ``hash()``, on an address or on the order of a set, and
+no two values share them. Functions and classes go in by the name that leads to
+them; those that no name leads to (lambdas, local ones) by code and captured values.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import dataclasses
+import pathlib
+import struct
+import sys
+import types
+import uuid
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from enum import Enum, Flag
+from fractions import Fraction
+from typing import Any
+
+MAX_DEPTH = 100
+_HEAP_TYPE = 1 << 9
+_MAX_TOKENS = 1000
+
+
+class Undecidable(Exception):
+    """A value whose content cannot be told."""
+
+    def __init__(self, value: object, reason: str) -> None:
+        self.kind, self.reason = type(value), reason
+
+
+def framed(tag: bytes, body: bytes) -> bytes:
+    """A body that says what it is and where it ends, so that no two values share their bytes."""
+    return b"%b%d:%b" % (tag, len(body), body)
+
+
+# -- names -------------------------------------------------------------------
+
+
+def module_of(thing: Any) -> tuple[str, str]:
+    """Module of a function or class, as keys hold it and as people read it.
+
+    A script's is ``__main__`` and the name it would be imported by, the same on
+    every host and in the worker processes that it starts.
+    """
+    module = getattr(thing, "__module__", None) or ""
+    if module not in ("__main__", "__mp_main__"):
+        return module, module
+    main = sys.modules.get(module)
+    spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+    name = spec.name if spec is not None else pathlib.Path(file).stem if file else "__main__"
+    return f"__main__ {name}", name
+
+
+def level_of(thing: Any) -> int | None:
+    """How often what module and qualified name lead to must be unwrapped to get this; ``None`` if never."""
+    return _steps(thing, getattr(thing, "__qualname__", ""))
+
+
+def _steps(thing: Any, qualname: str) -> int | None:
+    try:
+        found: Any = sys.modules[thing.__module__]
+        for name in qualname.split("."):
+            found = getattr(found, name)
+        for level in range(MAX_DEPTH):
+            if found is thing or getattr(found, "__func__", None) is thing:
+                return level
+            found = found.__wrapped__
+    except Exception:  # noqa: BLE001 - a module or a class may answer an attribute with any error
+        return None
+    return None
+
+
+# -- values ------------------------------------------------------------------
+
+
+def _float(value: float) -> bytes:
+    # One NaN: which of them an operation yields depends on the processor.
+    return b"f8:" + struct.pack(">d", value) if value == value else b"f3:nan"
+
+
+_SCALARS: dict[type, Callable[[Any], bytes]] = {
+    str: lambda value: framed(b"s", value.encode("utf-8", "surrogatepass")),
+    int: lambda value: framed(b"i", b"%x" % value),
+    float: _float,
+    bool: lambda value: b"B1:1" if value else b"B1:0",
+    bytes: lambda value: framed(b"b", value),
+    type(None): lambda value: b"N0:",
+    type(...): lambda value: b"E0:",
+    type(NotImplemented): lambda value: b"X0:",
+}
+
+#: Types of the standard library, by parts that are the same in every release of Python.
+_PARTS: dict[type, Callable[[Any], tuple[Any, ...]]] = {
+    complex: lambda value: ("complex", value.real, value.imag),
+    range: lambda value: ("range", value.start, value.stop, value.step),
+    slice: lambda value: ("slice", value.start, value.stop, value.step),
+    bytearray: lambda value: ("bytearray", bytes(value)),
+    memoryview: lambda value: ("memoryview", value.format, value.shape, value.tobytes()),
+    date: lambda value: ("date", value.isoformat()),
+    datetime: lambda value: ("datetime", value.replace(tzinfo=None).isoformat(), value.fold, value.tzinfo),
+    time: lambda value: ("time", value.replace(tzinfo=None).isoformat(), value.fold, value.tzinfo),
+    timedelta: lambda value: ("timedelta", value.days, value.seconds, value.microseconds),
+    timezone: lambda value: ("timezone", value.utcoffset(None), value.tzname(None)),
+    Decimal: lambda value: ("Decimal", str(value)),
+    Fraction: lambda value: ("Fraction", value.numerator, value.denominator),
+    uuid.UUID: lambda value: ("UUID", value.hex),
+    # A path is the same on the next host, also if that is of another system.
+    pathlib.PosixPath: lambda value: ("Path", value.as_posix()),
+    pathlib.WindowsPath: lambda value: ("Path", value.as_posix()),
+    pathlib.PurePosixPath: lambda value: ("PurePosixPath", value.as_posix()),
+    pathlib.PureWindowsPath: lambda value: ("PureWindowsPath", value.as_posix()),
+}
+
+_CONTENT = (str, int, float, complex, bytes, bytearray, tuple, list, dict, set, frozenset, BaseException)
+#: Comparisons that a class has without having written one.
+_INHERITED: set[Any] = {cls.__eq__ for cls in (object, *_CONTENT)}
+_DESCRIPTORS = (
+    types.MethodDescriptorType,
+    types.WrapperDescriptorType,
+    types.ClassMethodDescriptorType,
+    types.GetSetDescriptorType,
+    types.MemberDescriptorType,
+)
+
+#: What stands in this process for objects that can be compared, but not told.
+_tokens: dict[tuple[type, Any], bytes] = {}
+_code_bytes: weakref.WeakKeyDictionary[types.CodeType, bytes] = weakref.WeakKeyDictionary()
+
+
+class Encoder:
+    """Encodes the values of one call; ``doubts`` are types whose bytes only this process knows."""
+
+    def __init__(self) -> None:
+        self.doubts: dict[type, str] = {}
+        self._inside: list[int] = []
+        #: Above 0 within a class, of which what cannot be encoded is named by its type.
+        self._lenient = 0
+
+    def encode(self, value: Any) -> bytes:
+        """The same bytes for the same type and content, other bytes for any other value.
+
+        Raises:
+            Undecidable: the content of the value, or of something in it, cannot be told.
+        """
+        kind = type(value)
+        scalar = _SCALARS.get(kind)
+        if scalar is not None:
+            return scalar(value)
+        me = id(value)
+        if me in self._inside:  # a cycle: how many steps back it goes is content enough
+            return framed(b"r", b"%d" % (len(self._inside) - self._inside.index(me)))
+        if len(self._inside) >= MAX_DEPTH:
+            raise Undecidable(value, f"it is nested more than {MAX_DEPTH} levels deep")
+        self._inside.append(me)
+        try:
+            return self._compound(kind, value)
+        finally:
+            self._inside.pop()
+
+    def definition(self, func: Any) -> bytes:
+        """What a function and those it wraps do: their code, and the values their decorators were given."""
+        parts = []
+        for _ in range(MAX_DEPTH):
+            if isinstance(func, types.FunctionType):
+                with self._leniently():
+                    parts.append(self._body(func))
+            func = getattr(func, "__wrapped__", None)
+            if func is None:
+                break
+        return b"".join(parts)
+
+    def _compound(self, kind: type, value: Any) -> bytes:
+        if kind is tuple:
+            return self._all(b"t", value)
+        if kind is dict:
+            pairs = sorted([(self.encode(key), self.encode(item)) for key, item in value.items()])
+            return framed(b"d", b"".join([part for pair in pairs for part in pair]))
+        if kind is list:
+            return self._all(b"l", value)
+        if kind is frozenset or kind is set:
+            return framed(b"F" if kind is frozenset else b"S", self._unordered(value))
+        if kind in _PARTS:
+            return framed(b"v", self.encode(_PARTS[kind](value)))
+        if isinstance(value, Enum):
+            content = value._value_ if isinstance(value, Flag) else value._name_  # a combination may have no name
+            return framed(b"e", self._type(kind) + self.encode(content))
+        if issubclass(kind, type):
+            return self._type(value)
+        if kind is types.CodeType:
+            return self._code(value)
+        if kind is types.FunctionType:
+            return self._function(value)
+        if kind is types.BuiltinFunctionType or kind is types.MethodType:
+            return self._method(value)
+        if isinstance(value, _DESCRIPTORS):
+            return framed(b"m", self._type(value.__objclass__) + self.encode(value.__name__))
+        if isinstance(value, types.ModuleType):
+            return framed(b"M", self.encode(value.__name__))
+        fields = _fields(kind, value)
+        if fields is not None:
+            return framed(b"D", self._type(kind) + self.encode(fields))
+        return self._numpy(kind, value) or self._object(kind, value)
+
+    def _all(self, tag: bytes, values: Iterable[Any]) -> bytes:
+        return framed(tag, b"".join([self.encode(value) for value in values]))
+
+    def _unordered(self, values: Iterable[Any]) -> bytes:
+        return b"".join(sorted(self.encode(value) for value in values))
+
+    def _numpy(self, kind: type, value: Any) -> bytes | None:
+        numpy = sys.modules.get("numpy")
+        if numpy is None or not (isinstance(value, numpy.generic) or kind is numpy.ndarray):
+            return None
+        content = value.tolist() if value.dtype.hasobject else value.tobytes()
+        return framed(b"a", self._type(kind) + self.encode((str(value.dtype.descr), value.shape, content)))
+
+    # functions and classes
+
+    def _name(self, thing: Any) -> bytes:
+        return self.encode(module_of(thing)[0]) + self.encode(thing.__qualname__)
+
+    def _function(self, func: types.FunctionType) -> bytes:
+        level = level_of(func)
+        if level is not None:
+            return framed(b"g", self._name(func) + self.encode(level))
+        return framed(b"G", self._name(func) + self._body(func))
+
+    def _body(self, func: types.FunctionType) -> bytes:
+        """Code, defaults and captured values."""
+        cells = zip(func.__code__.co_freevars, func.__closure__ or (), strict=True)
+        captured = b"".join([self.encode(name) + self._captured(cell) for name, cell in cells])
+        defaults = self._tolerant(func.__defaults__) + self._tolerant(func.__kwdefaults__)
+        return framed(b"c", self._code(func.__code__) + defaults + captured)
+
+    def _captured(self, cell: types.CellType) -> bytes:
+        try:
+            value = cell.cell_contents
+        except ValueError:  # not assigned so far
+            return b"U0:"
+        return self._tolerant(value)
+
+    def _tolerant(self, value: Any) -> bytes:
+        try:
+            return self.encode(value)
+        except Undecidable:
+            if not self._lenient:
+                raise
+            return self._type(type(value))
+
+    def _code(self, code: types.CodeType) -> bytes:
+        known = _code_bytes.get(code)
+        if known is None:
+            facts = (
+                code.co_name,
+                code.co_code,
+                code.co_consts,
+                code.co_names,
+                code.co_varnames,
+                code.co_freevars,
+                code.co_cellvars,
+                (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags),
+                getattr(code, "co_exceptiontable", b""),
+            )
+            known = _code_bytes[code] = self._all(b"C", facts)
+        return known
+
+    def _method(self, func: Any) -> bytes:
+        """A method bound to an object, or a builtin function, which is bound to its module."""
+        if isinstance(func, types.MethodType):
+            return framed(b"m", self.encode(func.__self__) + self.encode(func.__func__))
+        if func.__self__ is None or isinstance(func.__self__, types.ModuleType):
+            return framed(b"g", self._name(func))
+        return framed(b"m", self.encode(func.__self__) + self.encode(func.__name__))
+
+    def _type(self, cls: type) -> bytes:
+        """A class by name; one that its name does not lead to, such as a local one, also by what it defines."""
+        name = self._name(cls)
+        known = not cls.__flags__ & _HEAP_TYPE or level_of(cls) == 0
+        if known or id(cls) in self._inside[:-1]:
+            return framed(b"T", name)
+        self._inside.append(id(cls))
+        try:
+            with self._leniently():
+                return framed(b"T", name + self._class_body(cls))
+        finally:
+            self._inside.pop()
+
+    def _class_body(self, cls: type) -> bytes:
+        parts = [self._type(base) for base in cls.__bases__]
+        for name, attribute in sorted(vars(cls).items()):
+            parts += [self.encode(name) + self._body(func) for func in _functions(attribute)]
+            if not name.startswith("_") and not callable(attribute):
+                parts.append(self.encode(name) + self._tolerant(attribute))
+        return b"".join(parts)
+
+    @contextmanager
+    def _leniently(self) -> Iterator[None]:
+        self._lenient += 1
+        try:
+            yield
+        finally:
+            self._lenient -= 1
+
+    # objects
+
+    def _object(self, kind: type, value: Any) -> bytes:
+        try:
+            return framed(b"o", self._type(kind) + self._state(kind, value))
+        except Undecidable as undecidable:
+            if kind.__eq__ in _INHERITED:
+                raise
+            self.doubts[kind] = undecidable.reason
+            return self._token(kind, value)
+
+    def _state(self, kind: type, value: Any) -> bytes:
+        """What pickle would keep of an object, in an order of its own."""
+        if kind is object:
+            raise Undecidable(value, "one object() cannot be told from another")
+        if isinstance(value, (set, frozenset)):
+            return self._unordered(value) + self.encode(getattr(value, "__dict__", None))
+        try:
+            reduce = copyreg.dispatch_table.get(kind)
+            reduced = value.__reduce_ex__(4) if reduce is None else reduce(value)
+            if isinstance(reduced, str):
+                return self._global(value, reduced)
+            make, args, state, items, pairs = (*reduced, None, None, None)[:5]
+            more = [None if each is None else list(each) for each in (items, pairs)]
+        except Undecidable:
+            raise
+        except Exception as error:  # an object's own pickling code may raise anything
+            raise Undecidable(value, str(error)) from error
+        return self.encode([make, args, state, *more])
+
+    def _global(self, value: Any, name: str) -> bytes:
+        """Something that pickle would look up by name, which need not lead to it."""
+        if _steps(value, name) == 0:
+            return self.encode([value.__module__, name])
+        wrapped = getattr(value, "__wrapped__", None)
+        if wrapped is None:
+            raise Undecidable(value, "its name does not lead to it")
+        return self.encode([name, wrapped])
+
+    def _token(self, kind: type, value: Any) -> bytes:
+        """What this process calls an object and its equals; no other process will call anything that."""
+        try:
+            token = _tokens.get((kind, value))
+            if token is None:
+                if len(_tokens) >= _MAX_TOKENS:
+                    _tokens.pop(next(iter(_tokens)), None)
+                token = _tokens[kind, value] = framed(b"u", uuid.uuid4().bytes)
+        except Exception as error:  # so may its comparison
+            raise Undecidable(value, str(error)) from error
+        return token
+
+
+def _fields(kind: type, value: Any) -> dict[str, Any] | None:
+    """Fields that a dataclass or a pydantic model compares; ``None`` for anything else."""
+    if dataclasses.is_dataclass(kind) and not issubclass(kind, _CONTENT):  # a str with fields is more than these
+        named = [field.name for field in dataclasses.fields(kind) if field.compare]
+        return {name: getattr(value, name) for name in named if hasattr(value, name)}
+    names = getattr(kind, "model_fields", None)
+    if isinstance(names, dict) and hasattr(kind, "model_dump"):
+        fields = {name: getattr(value, name) for name in names if hasattr(value, name)}
+        return {**fields, **(getattr(value, "__pydantic_extra__", None) or {})}
+    return None
+
+
+def _functions(attribute: Any) -> Iterator[types.FunctionType]:
+    """Functions that a class attribute is made of."""
+    if isinstance(attribute, property):
+        found = [attribute.fget, attribute.fset, attribute.fdel]
+    elif isinstance(attribute, (staticmethod, classmethod)):
+        found = [attribute.__func__]
+    else:
+        found = [getattr(attribute, "func", attribute)]  # a cached property
+    yield from (func for func in found if isinstance(func, types.FunctionType))
