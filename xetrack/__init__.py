@@ -12,13 +12,18 @@ from typing import TYPE_CHECKING
 from xetrack.errors import XetrackError
 
 if TYPE_CHECKING:
+    from xetrack.exchange.copy import copy as copy
     from xetrack.read.reader import Reader as Reader
     from xetrack.track.tracker import Tracker as Tracker
 
 __version__ = "1.0.0"
-__all__ = ["Reader", "Tracker", "XetrackError", "__version__"]
+__all__ = ["Reader", "Tracker", "XetrackError", "__version__", "copy"]
 
-_ROOMS = {"Reader": "xetrack.read.reader", "Tracker": "xetrack.track.tracker"}
+_ROOMS = {
+    "Reader": "xetrack.read.reader",
+    "Tracker": "xetrack.track.tracker",
+    "copy": "xetrack.exchange.copy",
+}
 
 
 def __getattr__(name: str) -> object:

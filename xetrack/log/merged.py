@@ -99,7 +99,8 @@ class Merged:
     def _round(self, open_sources: list[_Source], bound: Key) -> Iterator[Run]:
         """Give out all events up to the end of the first chunk to end."""
         parts = [part for source in open_sources if (part := source.take(bound))]
-        events = parts[0] if len(parts) == 1 else in_order([event for part in parts for event in part])
+        # A writer's events may be spread over several packs: only the whole key puts them in order.
+        events = parts[0] if len(parts) == 1 else sorted([e for part in parts for e in part], key=event_key)
         done = [source for source in open_sources if not source.left()]
         open_sources[:] = [source for source in open_sources if source.left()]
         for source in done:
@@ -158,7 +159,7 @@ class _Source:
 
 
 def in_order(events: list[Event]) -> list[Event]:
-    """The events in total order; the list itself if they are."""
+    """The events of one segment in total order; the list itself if they are."""
     clocks = list(map(_clock, events))
     if sorted(clocks) == clocks:
         if len(set(clocks)) == len(clocks):

@@ -1,0 +1,119 @@
+"""What a merge did, or would do: counts for each table, and the conflicts."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a conflict: the event, who wrote it, and the value it sets, if it sets one."""
+
+    value: Any
+    event_id: str
+    author: str
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Two events that disagree because neither author had seen the other's.
+
+    ``kind`` is ``set/set``, ``delete/set``, ``delete/rows`` or ``delete/protected``.
+    ``rows`` are the ids of the rows concerned, as ranges by writer; ``row`` is the
+    one of them if there is but one. ``winner`` says which side the tables show.
+    """
+
+    kind: str
+    table: str
+    track_id: str
+    column: str | None
+    row: str | None
+    rows: dict[str, str]
+    ours: Side
+    theirs: Side
+    winner: str
+
+    def __str__(self) -> str:
+        where = f"table {self.table!r}, run {self.track_id!r}"
+        where += f", column {self.column!r}" if self.column is not None else ""
+        stands = self.ours if self.winner == "ours" else self.theirs
+        sides = [f"{name} {_said(self, side)}" for name, side in (("ours", self.ours), ("theirs", self.theirs))]
+        return f"{self.kind} in {where}: {', '.join(sides)}; {self.winner} stands ({stands.event_id})"
+
+
+@dataclass
+class TableReport:
+    """What came into one table."""
+
+    #: Rows that the table shows now and did not show before.
+    rows_added: int = 0
+    #: Sets, deletes, undos and all else that is about earlier rows.
+    mutations_added: int = 0
+    columns_added: list[str] = field(default_factory=list)
+    columns_widened: list[str] = field(default_factory=list)
+
+
+@dataclass
+class MergeReport:
+    """What was taken over, and what there is to know about it."""
+
+    dry_run: bool = False
+    tables: dict[str, TableReport] = field(default_factory=dict)
+    #: Runs that the store showed no rows of, and runs that it did and that something new is about.
+    runs_new: list[str] = field(default_factory=list)
+    runs_touched: list[str] = field(default_factory=list)
+    assets_added: int = 0
+    #: Digests that lines name and that no source has whole.
+    assets_missing: list[str] = field(default_factory=list)
+    #: Lines of the sources that are damaged or not finished: they were not taken over.
+    damaged_lines: int = 0
+    #: Segments with readings more than a day ahead of this machine's clock, with the largest in microseconds.
+    future_clocks: dict[str, int] = field(default_factory=dict)
+    conflicts: list[Conflict] = field(default_factory=list)
+
+    @property
+    def rows_added(self) -> int:
+        """Rows added to all tables."""
+        return sum(table.rows_added for table in self.tables.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain values, the fields as they are here."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        lines = [_table_line(name, table) for name, table in self.tables.items()]
+        if self.runs_new:
+            lines.append(f"{_count(len(self.runs_new), 'new run')}: {', '.join(self.runs_new)}")
+        if self.runs_touched:
+            lines.append(f"{_count(len(self.runs_touched), 'run')} touched: {', '.join(self.runs_touched)}")
+        if self.assets_added:
+            lines.append(f"{_count(self.assets_added, 'asset')} taken over")
+        if self.assets_missing:
+            lines.append(f"{_count(len(self.assets_missing), 'asset')} missing: {', '.join(self.assets_missing)}")
+        if self.damaged_lines:
+            lines.append(f"{_count(self.damaged_lines, 'damaged or unfinished line')} left out")
+        lines += [f"clock more than a day ahead: {path}" for path in self.future_clocks]
+        lines += [f"conflict {conflict}" for conflict in self.conflicts]
+        if self.dry_run:
+            lines.append("nothing was written: this was a dry run")
+        return "\n".join(lines or ["nothing to take over"])
+
+
+def _table_line(name: str, table: TableReport) -> str:
+    parts = [f"{_count(table.rows_added, 'row')} added", f"{_count(table.mutations_added, 'mutation')} taken over"]
+    if table.columns_added:
+        parts.append(f"new columns: {', '.join(table.columns_added)}")
+    if table.columns_widened:
+        parts.append(f"wider columns: {', '.join(table.columns_widened)}")
+    return f"table {name!r}: {'; '.join(parts)}"
+
+
+def _said(conflict: Conflict, side: Side) -> str:
+    if conflict.kind == "set/set" or side.value is not None:
+        return f"{side.value!r} by {side.author}"
+    return f"by {side.author}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,107 @@
+"""Opens what a merge or a copy reads from and writes to. Looking creates nothing.
+
+A source is the path of a store's tables, or the folder of its log, under any name.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from xetrack.errors import InvalidArgument, StoreNotFound
+from xetrack.log.log import STORE_FILE, FileLog, Log
+from xetrack.store import EVENTS_SUFFIX, IN_MEMORY, Store, open_store
+
+
+class Source(NamedTuple):
+    """A log to read from, and the name that reports call it by."""
+
+    name: str
+    log: Log
+
+
+def open_source(source: str | os.PathLike[str]) -> Source:
+    """The log of a store that exists.
+
+    Raises:
+        StoreNotFound: there is none; names near matches.
+        NotAStore: the path is something else.
+        FormatTooNew: a later release wrote it.
+    """
+    name = os.fspath(source)
+    _refuse_memory("source", name)
+    path = Path(os.path.abspath(name))
+    if path.is_dir() and (path / STORE_FILE).is_file() and path.suffix != EVENTS_SUFFIX:
+        log = FileLog(path)
+        log.check_format()
+        return Source(name, log)
+    store = open_store(path)
+    store.close()
+    return Source(name, store.log)
+
+
+class Target:
+    """A store to write to, there or not. ``store`` is an empty one in memory as long as it is not."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = path
+        try:
+            self.store, self._is_there = open_store(path), True
+        except StoreNotFound:
+            self.store, self._is_there = open_store(IN_MEMORY), False
+
+    def is_log(self, source: Source) -> bool:
+        """Whether the source is this store itself."""
+        one, two = source.log, self.store.log
+        return isinstance(one, FileLog) and isinstance(two, FileLog) and one.path.resolve() == two.path.resolve()
+
+    @contextmanager
+    def made(self) -> Iterator[Store]:
+        """The store, made if it was not there; one that was made for nothing goes when this fails."""
+        if self._is_there:
+            yield self.store
+            return
+        store = open_store(self._path, create=True)
+        try:
+            yield store
+        except BaseException:
+            store.close()
+            _remove_if_bare(store.log)
+            raise
+        store.close()
+
+
+@contextmanager
+def opened_target(path: str | os.PathLike[str]) -> Iterator[Target]:
+    """A store to write to, held by this thread.
+
+    Raises:
+        InvalidArgument: the store would end with this call.
+        ForeignFile: another program's file stands there.
+    """
+    _refuse_memory("target", os.fspath(path))
+    target = Target(path)
+    try:
+        with target.store.locked():
+            yield target
+    finally:
+        target.store.close()
+
+
+def _remove_if_bare(log: Log) -> None:
+    """Take a store away if nothing is in it."""
+    assert isinstance(log, FileLog)
+    try:
+        if {entry.name for entry in os.scandir(log.path)} <= {STORE_FILE}:
+            (log.path / STORE_FILE).unlink(missing_ok=True)
+            log.path.rmdir()
+    except OSError:
+        pass  # an empty store harms nobody
+
+
+def _refuse_memory(role: str, name: str) -> None:
+    if name == IN_MEMORY:
+        raise InvalidArgument(role, f"{IN_MEMORY} is a store of its own for everyone who opens it")

@@ -1,0 +1,176 @@
+"""Whole lines of logs, byte for byte, and the packs that hold lines from elsewhere.
+
+Lines that a merge takes over never go into a file of their writer's name, which
+may still grow there, but into a pack named by its content (law 2). Records of
+MessagePack become the lines that say the same: unknown fields and kinds are kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Iterator
+from itertools import zip_longest
+from pathlib import Path
+from zlib import crc32
+
+import msgspec
+
+from xetrack.errors import storage_error
+from xetrack.log.codec import Damage, codec_for, jsonl
+from xetrack.log.events import Event
+from xetrack.log.log import FileLog, Log
+from xetrack.log.segment import sync_folder
+
+_START, _CRC, _CRC_BYTES = b'{"kind":', b',"crc":"', 18
+_FRAME_BYTES = 12
+
+# -- reading -----------------------------------------------------------------
+
+
+def lines_of(raw: bytes, name: str, events: list[Event], damaged: list[Damage], start: int = 0) -> list[bytes]:
+    """The lines of the events that a scan found in ``raw``, one each, without line ends.
+
+    ``damaged`` are the scan's, their offsets those of the segment; ``raw`` begins at ``start``.
+    """
+    gaps = [(damage.offset - start, damage.length) for damage in damaged]
+    if codec_for(name) is not jsonl:
+        return _transcoded(raw, gaps)
+    if not gaps:
+        lines = raw.split(b"\n")
+        lines.pop()
+        if len(lines) == len(events):
+            return lines
+    return [line for piece in raw.split(b"\n") for line in _whole(piece)]
+
+
+def all_lines(log: Log, table: str, name: str) -> Iterator[list[bytes]]:
+    """The lines of a segment as they stand, some at a time, neither decoded nor checked.
+
+    Records of MessagePack are checked on the way. What is not ended is not there.
+    """
+    if codec_for(name) is not jsonl:
+        for chunk in log.scan(table, name):
+            yield lines_of(chunk.raw, name, chunk.events, chunk.damaged, chunk.start)
+        return
+    rest = b""
+    for piece in log.pieces(table, name):
+        lines = (rest + piece).split(b"\n")
+        rest = lines.pop()
+        yield lines
+
+
+def id_of(line: bytes) -> bytes:
+    """The event id that a line says it has; empty if it says none."""
+    start = line.find(b'"id":"', len(_START)) + 6
+    return line[start : line.find(b'"', start)] if start > 6 else b""
+
+
+def same_until(one: Log, two: Log, table: str, name: str) -> int:
+    """How many bytes a segment has in common with that of its name in another log, from the start on."""
+    done = 0
+    left = right = b""
+    for more_left, more_right in zip_longest(one.pieces(table, name), two.pieces(table, name), fillvalue=b""):
+        left, right = left + more_left, right + more_right
+        length = min(len(left), len(right))
+        if left[:length] != right[:length]:
+            return done + len(os.path.commonprefix([left[:length], right[:length]]))
+        done += length
+        left, right = left[length:], right[length:]
+        if (left and not more_right) or (right and not more_left):
+            break
+    return done
+
+
+def _whole(piece: bytes) -> Iterator[bytes]:
+    """The lines in what stands between two line ends; several where damage took the end of one."""
+    if jsonl.decode(piece) is not None:
+        yield piece
+        return
+    start = piece.find(_START)
+    while start >= 0:
+        end, after = piece.find(_CRC, start), start + 1
+        while end >= 0:
+            line = piece[start : end + _CRC_BYTES]
+            if jsonl.decode(line) is not None:
+                yield line
+                after = end + _CRC_BYTES
+                break
+            end = piece.find(_CRC, end + 1)
+        start = piece.find(_START, after)
+
+
+def _transcoded(raw: bytes, gaps: list[tuple[int, int]]) -> list[bytes]:
+    """The records of MessagePack as lines: the same fields in the same order."""
+    found, offset = [], 0
+    skips = dict(gaps)
+    while offset < len(raw):
+        if offset in skips:
+            offset += skips[offset]
+            continue
+        end = offset + _FRAME_BYTES + int.from_bytes(raw[offset + 4 : offset + 8], "big")
+        fields = msgspec.msgpack.decode(raw[offset + _FRAME_BYTES : end])
+        body = msgspec.json.encode(fields)[:-1]
+        found.append(b'%b,"crc":"%08x"}' % (body, crc32(body)))
+        offset = end
+    return found
+
+
+# -- writing -----------------------------------------------------------------
+
+
+class Draft:
+    """A pack beside its place, complete and synced. ``place`` it or ``discard`` it."""
+
+    def __init__(self, path: Path, folder: Path, name: str) -> None:
+        self._path, self._folder, self._name = path, folder, name
+
+    @property
+    def path(self) -> Path:
+        """Where the pack stands once it is placed."""
+        return self._folder / self._name
+
+    def place(self) -> None:
+        """Let the pack be there: all of its lines at once."""
+        try:
+            os.replace(self._path, self.path)
+            for left in self._folder.glob(f".{self._name}.*"):  # of a merge that was killed here
+                left.unlink(missing_ok=True)
+            sync_folder(self._folder)
+        except OSError as error:
+            if not self.path.exists():  # somebody merging the same lines may have been first
+                raise storage_error(error, self.path) from error
+
+    def discard(self) -> None:
+        """Leave nothing behind, neither the draft nor a folder that only it was made for."""
+        self._path.unlink(missing_ok=True)
+        try:
+            self._folder.rmdir()
+        except OSError:
+            pass  # it holds other segments
+
+
+def draft_pack(log: FileLog, table: str, lines: list[bytes]) -> Draft:
+    """Write lines, which are in total order, beside the place of the pack that they make.
+
+    Raises:
+        DiskFull: nothing is left of it.
+        InvalidTable: another table differs from the name only in case.
+    """
+    raw = b"\n".join([*lines, b""])
+    name = f"{hashlib.sha256(raw).hexdigest()}.jsonl"
+    folder = log.make_folder(table)
+    path = folder / f".{name}.{os.getpid()}.{threading.get_ident()}"
+    draft = Draft(path, folder, name)
+    try:
+        with open(path, "wb") as file:
+            file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException as error:
+        draft.discard()
+        if isinstance(error, OSError):
+            raise storage_error(error, path, len(raw)) from error
+        raise
+    return draft
