@@ -1,4 +1,4 @@
-"""Switches of a tracker: on_error, XETRACK_DISABLED, and defaults from the environment."""
+"""Switches of a tracker: on_error, log_files, XETRACK_DISABLED, and defaults from the environment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults import FullDisk
-from xetrack.errors import DiskFull, InvalidKey, StorageError
+from xetrack.errors import DiskFull, InvalidKey, StorageError, UsageError
 from xetrack.read.reader import Reader
 from xetrack.track.tracker import Tracker
 
@@ -172,3 +172,21 @@ def test_warnings_are_silenced_by_argument_or_environment(
     monkeypatch.setenv("XETRACK_WARNINGS", "1")
     Tracker(":memory:").track(odd)
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
+# -- log_files ---------------------------------------------------------------
+
+
+def test_path_stands_for_its_file_if_the_tracker_was_made_so() -> None:
+    Path("model.pt").write_bytes(b"weights" * 1000)
+    with Tracker("track.db", log_files=True) as tracker:
+        row = tracker.log({"weights": Path("model.pt")})
+        tracker.set_value("last", Path("model.pt"))
+        Path("model.pt").unlink()
+        assert tracker.get(row["weights"]).read_bytes() == b"weights" * 1000
+        assert tracker["last"].tolist() == [row["weights"]]
+        with pytest.raises(UsageError, match=r"model\.pt is not there"):
+            tracker.log({"weights": Path("model.pt")})
+        assert len(tracker) == 1
+    with Tracker("track.db") as plain:
+        assert plain.log({"weights": Path("model.pt")})["weights"] == Path("model.pt")

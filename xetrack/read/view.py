@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from xetrack.errors import MissingExtra
+from xetrack.read.asset_events import AssetEvents
+from xetrack.read.assets import AssetsView
 from xetrack.store import Table
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ class RunView:
 
     track_id: str
     _table: Table
+    _asset_events: AssetEvents
 
     @property
     def table_name(self) -> str:
@@ -45,6 +48,26 @@ class RunView:
         conn = self._table.connection()
         conn.owner = self  # a tracker that nobody else holds must not close under it
         return conn
+
+    @property
+    def assets(self) -> AssetsView:
+        """The objects and files stored with the rows of all tables, by hash and by key."""
+        return AssetsView(self._table, self._asset_events, self)
+
+    def get(self, key: str) -> Any:
+        """The object stored under a hash or key. It is unpickled: only from stores that you trust.
+
+        Raises:
+            AssetNotFound: there is none, or it was removed.
+        """
+        return self.assets[key]
+
+    def remove_asset(self, hash_value: str, column: str | None = None, remove_keys: bool = True) -> bool:
+        """Take an asset off the list; False if there is none. ``column`` also empties its cells there.
+
+        See ``AssetsView.remove``. Its bytes go with ``assets.gc()``.
+        """
+        return self.assets.remove(hash_value, column=column, remove_keys=remove_keys)
 
     def to_df(self, all: bool = False) -> pd.DataFrame:
         """Rows of this run, or of every run, in the order of the log."""

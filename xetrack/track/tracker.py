@@ -17,9 +17,10 @@ from types import TracebackType
 from typing import Any, ClassVar, Literal, TypeVar, overload
 
 from xetrack.config import DEFAULT_DB, DEFAULT_ENGINE, DEFAULT_TABLE, Default, Settings
-from xetrack.errors import AssetNotFound, InvalidArgument, StorageError, UsageError
+from xetrack.errors import InvalidArgument, StorageError, UsageError
 from xetrack.exchange import git
 from xetrack.log.values import check_keys
+from xetrack.read.asset_events import AssetEvents
 from xetrack.read.view import RunView
 from xetrack.store import Store, check_table_name, open_store
 from xetrack.track.functions import as_text, track_call
@@ -27,7 +28,6 @@ from xetrack.track.logger import Logger
 from xetrack.track.losses import Losses
 from xetrack.track.names import generate_track_id
 from xetrack.track.rows import (
-    SHORT_DIGEST,
     Row,
     are_fast,
     digest_of,
@@ -76,6 +76,8 @@ class Tracker(RunView):
         on_error: ``"raise"``, or ``"warn"``: a disk that is full or read-only stops no
             program; what was dropped is counted, and told at the end.
         events: Format of the log, ``"jsonl"`` or ``"msgpack"``.
+        text_limit: Characters that the row of a tracked call keeps of a text.
+        log_files: A ``Path`` as value stands for its file, which is stored as an asset.
         compress: Kept for programs written for 0.x: stored objects always are.
 
     ``db``, ``engine``, ``table``, ``track_id``, ``durability``, ``events``, ``on_error`` and
@@ -115,6 +117,7 @@ class Tracker(RunView):
         events: Literal["jsonl", "msgpack"] | None = None,
         on_error: Literal["raise", "warn"] | None = None,
         text_limit: int | None = None,
+        log_files: bool = False,
     ) -> None:
         settings = Settings.resolve(
             db=db if type(db) is Default else os.fspath(db),
@@ -135,6 +138,7 @@ class Tracker(RunView):
         self.raise_on_error = raise_on_error
         self.warnings = settings.warnings
         self.measurement_interval = measurement_interval
+        self._log_files = log_files
         self._text_limit = settings.text_limit
         self._to_disk = settings.durability == "disk"
         self._off = settings.disabled
@@ -154,6 +158,7 @@ class Tracker(RunView):
         self._fast = self._sampler is None and self._sinks is None
         self._store = self._open(settings, git_root)
         self._table = self._store.table(settings.table)
+        self._asset_events = AssetEvents(self._store.log)
         self._session = Session(self._store, settings.table, settings.events, self._losses)
         weakref.finalize(self, self._session.close_silently).atexit = False
         #: Keys checked with the params, and the params: read and replaced together, threads may share a tracker.
@@ -242,7 +247,7 @@ class Tracker(RunView):
         """Set one column in all rows of this run and return how many there are."""
         count = 0
         with self._tolerant():
-            name, wire = make_value(key, value, self._put)
+            name, wire = make_value(key, value, self._put, files=self._log_files)
             if not self._skip:
                 count = self._table.set_value(self._session.writer, name, wire, self.track_id, to_disk=self._to_disk)
         return count
@@ -254,7 +259,7 @@ class Tracker(RunView):
         """
         count = 0
         with self._tolerant():
-            name, wire = make_value(key, value, self._put)
+            name, wire = make_value(key, value, self._put, files=self._log_files)
             where_name, where_wire = make_condition(where_key, where_value)
             if not self._skip:
                 count = self._table.set_where(
@@ -363,18 +368,6 @@ class Tracker(RunView):
         """The row logged last by this tracker, ``{}`` before the first."""
         return self._latest
 
-    def get(self, asset_hash: str) -> Any:
-        """The object stored under a hash, as ``log`` showed it or in full.
-
-        Raises:
-            AssetNotFound: no such object is in this store.
-        """
-        assets = self._store.log.assets
-        found = [digest for digest in assets.digests() if digest.startswith(asset_hash)]
-        if len(found) != 1 or len(asset_hash) < SHORT_DIGEST:
-            raise AssetNotFound(asset_hash)
-        return assets.get(found[0])
-
     def __repr__(self) -> str:
         return f"Tracker(db={self.db!r}, table={self.table_name!r}, track_id={self.track_id!r})"
 
@@ -405,7 +398,7 @@ class Tracker(RunView):
             if self._sampler is not None and sample:
                 levels = self._sampler.now()
                 given = [{**levels, **row} if isinstance(row, Mapping) else row for row in given]
-            rows = make_rows(given, params, self._put)
+            rows = make_rows(given, params, self._put, files=self._log_files)
             if self._fast:
                 _remember(given, shapes)
             return self._write([row.wire for row in rows], rows[-1].shown, batch)
@@ -461,7 +454,7 @@ class Tracker(RunView):
 
     def _set_params(self, params: Mapping[Any, Any]) -> None:
         with self._tolerant():
-            made, before = make_params(params, self._put), self._known[1]
+            made, before = make_params(params, self._put, files=self._log_files), self._known[1]
             wire, shown = {**before.wire, **made.wire}, {**before.shown, **made.shown}
             check_keys(shown)
             self._known = (set(), Row(shown, shown) if is_fast(wire) else Row(wire, shown))
