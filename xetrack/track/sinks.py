@@ -49,7 +49,7 @@ _TOKENS = {
 }
 _UNNAMED = "YYYY-MM-DD_HH-mm-ss_SSSSSS"
 #: How often a last line without an end is looked at again, a millisecond apart.
-_LOOKS = 20
+_LOOKS = 50
 
 _files: weakref.WeakSet[AppendedFile] = weakref.WeakSet()
 
@@ -95,7 +95,7 @@ class Sinks:
         Raises:
             InvalidArgument: the format has an unknown time token or leaves the folder.
         """
-        names = Names(_pinned("logs_path", logs_path or "."), DAILY if logs_file_format is None else logs_file_format)
+        names = Names(_pinned("logs_path", logs_path or "."), logs_file_format or DAILY)
         if not (logs_path or logs_stdout or jsonl):
             return None
         return cls(names if logs_path else None, _pinned("jsonl", jsonl) if jsonl else None, logs_stdout, now_us)
@@ -224,7 +224,7 @@ class AppendedFile:
         #: Where the file ends if nobody else has written.
         self._end = -1
         #: The system call; a test puts a failing disk in its place.
-        self._put = os.write
+        self._put: Callable[[int, bytes], int] = os.write
         _files.add(self)
 
     def append(self, path: str, lines: bytes) -> None:
