@@ -7,6 +7,7 @@ its errors are in the row. How arguments are shown: ``describe.py``.
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 import time
@@ -203,7 +204,7 @@ class _Call:
             "error": "",
             "function_time": 0.0,
         }
-        self._taken = AUTOMATIC
+        self._taken: set[str] = set(AUTOMATIC)
         try:
             self._describe()
             if self.cached is not None:
@@ -221,9 +222,7 @@ class _Call:
         if self._started is not None:
             row["function_time"] = ended - self._started
         if self._end_measure is not None:
-            measured: dict[str, Any] = self._tried("end to measure", self._end_measure) or {}
-            row.update(measured)
-            self._taken |= frozenset(measured)
+            self._tried("end to measure", functools.partial(self._add_measured, self._end_measure))
         if "generator" in self.kind:
             row["function_items"] = self.items
             self._taken |= {"function_items"}
@@ -263,14 +262,20 @@ class _Call:
     def _find(self, cached: Cached) -> None:
         self.row["cache"] = ""
         self._taken |= {"cache"}
-        stored = None if "generator" in self.kind else self._tried("find a stored result", cached.find)
+        if "generator" in self.kind:
+            return
+        stored = self._tried("find a stored result", cached.find)
         if stored is not None:
-            self.result, self.row["cache"] = stored
-            self.found = True
+            (self.result, self.row["cache"]), self.found = stored, True
 
     def _keep(self, cached: Cached) -> None:
         if "generator" not in self.kind and not isinstance(self.result, _USED_ONCE):
             self._tried("store its result", lambda: cached.keep(self.result))
+
+    def _add_measured(self, end: Callable[[], dict[str, Any]]) -> None:
+        measured = dict(end())
+        self.row.update(measured)
+        self._taken |= measured.keys()
 
     def _add_result(self) -> None:
         result = self.result
