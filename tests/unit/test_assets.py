@@ -167,6 +167,9 @@ def test_more_bytes_than_the_log_tells_are_not_unpacked(files: FileAssets) -> No
     with pytest.raises(AssetDamaged, match="more than the 1000 bytes"):
         files.open(digest, 1000)
     assert files.open(digest, 200 << 20).read(3) == b"\0\0\0"
+    files.path(digest).write_bytes(zstandard.compress(bytes(200 << 20)))
+    with pytest.raises(AssetDamaged, match="more than the 1000 bytes"):
+        files.open(digest, 1000)
 
 
 def test_swapped_files_are_noticed(files: FileAssets) -> None:

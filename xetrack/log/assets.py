@@ -35,7 +35,7 @@ _DRAFT = ".draft"
 _CHUNK_BYTES = 1 << 20
 #: Objects up to this size are kept between hashing and compressing; larger ones are made twice instead.
 _KEEP_BYTES = 32 << 20
-#: Compressed bytes to unpack at a time. They can stand for 40,000 times as many, so a bomb goes off small.
+#: Compressed bytes without a seal to unpack at a time. They may stand for 40,000 times as many.
 _FEED_BYTES = 1024
 #: What begins the seal: a frame that readers of Zstandard skip, four bytes long.
 _SEAL = struct.pack("<II", 0x184D2A5E, 4)
@@ -484,19 +484,56 @@ def _seal(crc: int) -> bytes:
 
 
 def _unpacked(file: BinaryIO) -> Iterator[bytes]:
-    """The bytes that a file stands for, a piece at a time: exactly one frame, and its seal if it has one."""
+    """The bytes that a file stands for, a piece at a time: exactly one frame, and its seal if it has one.
+
+    However much a piece is said to hold, little of it is unpacked at once.
+    """
+    import zstandard
+
+    try:
+        end = file.seek(0, os.SEEK_END) - _SEAL_BYTES
+        file.seek(max(end, 0))
+        seal = file.read(_SEAL_BYTES)
+        file.seek(0)
+        if end < 0 or not seal.startswith(_SEAL):
+            yield from _unpacked_unsealed(file)
+            return
+        sealed = _Sealed(file, end)
+        stream = zstandard.ZstdDecompressor().stream_reader(
+            cast(BinaryIO, sealed), read_across_frames=True, closefd=False
+        )
+        while piece := stream.read(_CHUNK_BYTES):
+            yield piece
+        if sealed.left or seal != _seal(sealed.crc):
+            raise _Harm("some of its bits are not those that were written")
+    except zstandard.ZstdError as error:
+        raise _Harm(f"it cannot be decompressed: {error}") from error
+
+
+def _unpacked_unsealed(file: BinaryIO) -> Iterator[bytes]:
+    """The same for a file that another tool made, or that lost its end."""
     import zstandard
 
     frame = zstandard.ZstdDecompressor().decompressobj()
-    crc = 0
-    try:
-        while not frame.eof:
-            piece = file.read(_FEED_BYTES)
-            if not piece:
-                raise _Harm("it ends too early")
-            yield frame.decompress(piece)
-            crc = zlib.crc32(piece[: len(piece) - len(frame.unused_data)], crc)
-    except zstandard.ZstdError as error:
-        raise _Harm(f"it cannot be decompressed: {error}") from error
-    if frame.unused_data + file.read(_SEAL_BYTES + 1) not in (b"", _seal(crc)):
+    while not frame.eof:
+        piece = file.read(_FEED_BYTES)
+        if not piece:
+            raise _Harm("it ends too early")
+        yield frame.decompress(piece)
+    if frame.unused_data or file.read(1):
         raise _Harm("its end is not the one that was written")
+
+
+class _Sealed:
+    """The part of a file in front of its seal, with the CRC-32 of what was read."""
+
+    def __init__(self, file: BinaryIO, left: int) -> None:
+        self.left = left
+        self.crc = 0
+        self._file = file
+
+    def read(self, size: int) -> bytes:
+        piece = self._file.read(min(size, self.left))
+        self.crc = zlib.crc32(piece, self.crc)
+        self.left -= len(piece)
+        return piece
