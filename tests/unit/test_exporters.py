@@ -400,6 +400,8 @@ def test_what_is_not_there_is_told(db: str, out: Out, tmp_path: Path) -> None:
         ("a.jsonl", "parquet.gz"),
         ("a.jsonl", ""),
         ("a.jsonl", "x.csv"),
+        ("a\0.jsonl", None),
+        ("a\udc80.jsonl", None),
     ],
 )
 def test_unknown_format_is_refused_before_anything_is_made(db: str, out: Out, name: str, form: str | None) -> None:
@@ -407,6 +409,13 @@ def test_unknown_format_is_refused_before_anything_is_made(db: str, out: Out, na
     with pytest.raises(InvalidArgument):
         export(db, out(name), form=form)
     assert not out(name).parent.exists()
+
+
+def test_output_may_have_any_name(db: str, out: Out) -> None:
+    log_rows(db, {"x": 1})
+    for name in ("values.db", "table.db", "drafts", "ü b.csv"):
+        export(db, out(name), form="csv", columns="x", where="x = 1")
+        assert check_export(db, out(f"{name}.manifest.json")).ok
 
 
 def test_suffix_or_form_says_the_format(db: str, out: Out) -> None:
@@ -616,6 +625,14 @@ def test_split_that_is_none_is_refused(given: Any) -> None:
     with pytest.raises(InvalidArgument) as error:
         parse_split(given)
     assert error.value.name == "split"
+
+
+@pytest.mark.parametrize("seed", ["1", 1.5, None, 2**63])
+def test_seed_that_is_no_whole_number_is_refused(db: str, out: Out, seed: Any) -> None:
+    log_rows(db, {"x": 1})
+    with pytest.raises(InvalidArgument) as error:
+        export(db, out("a.jsonl"), split="0.5,0.5", seed=seed)
+    assert error.value.name == "seed"
 
 
 def test_column_to_split_by_needs_a_split(db: str, out: Out) -> None:

@@ -8,6 +8,7 @@ output and take their places together at the end.
 from __future__ import annotations
 
 import hashlib
+import operator
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -79,7 +80,7 @@ def export(
         track_id=track_id,
         split=parse_split(split),
         by=by,
-        seed=seed,
+        seed=_seed(seed),
         form=form_of(target, form),
     )
     if by is not None and query.split is None:
@@ -154,8 +155,10 @@ def _export(
     try:
         with ExitStack() as stack:
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="xetrack-"))
-            drafts = scratch
-            if write:
+            if not write:
+                drafts = os.path.join(scratch, "drafts")
+                os.mkdir(drafts)
+            else:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 # In the same folder, since a rename reaches no further than its file system.
                 drafts = stack.enter_context(tempfile.TemporaryDirectory(prefix=".xetrack-", dir=target.parent))
@@ -169,7 +172,7 @@ def _export(
                 name=target.name,
                 xetrack=_release(),
                 written_by=library,
-                store=Path(store.db).name,
+                store=Path(store.db).name.encode(errors="replace").decode(),
                 query=query,
                 position=replay.position.to_wire(),
                 files=files,
@@ -283,13 +286,29 @@ def _notes(replay: Replay) -> list[str]:
 def _target(given: str | os.PathLike[str]) -> Path:
     """Where a file is, or will be. What a link names is written, not the link."""
     path = Path(given)
+    try:
+        path.name.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgument("out", "the manifest could not say its name, which is no text") from error
+    if "\0" in path.name:
+        raise InvalidArgument("out", "its name holds a NUL character")
     return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def _seed(given: int) -> int:
+    try:
+        seed = operator.index(given)
+    except TypeError:
+        seed = 2**63
+    if not -(2**63) <= seed < 2**63:
+        raise InvalidArgument("seed", f"{given!r} is no whole number of 64 bits")
+    return seed
 
 
 def _names(columns: str | Sequence[str] | None) -> list[str] | None:
     if columns is None:
         return None
-    names = [name.strip() for name in columns.split(",")] if isinstance(columns, str) else list(columns)
+    names = [name.strip() for name in columns.split(",")] if isinstance(columns, str) else list(map(str, columns))
     if not names or not all(names):
         raise InvalidArgument("columns", "it names no column, or one without a name")
     return names
