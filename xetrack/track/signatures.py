@@ -41,17 +41,19 @@ def kind_of(func: Callable[..., Any]) -> Kind:
     try:
         while isinstance(func, functools.partial):
             func = func.func
-        if not inspect.isroutine(func) and not isinstance(func, type):
-            func = type(func).__call__
-        if inspect.iscoroutinefunction(func):
-            return "coroutine"
-        if inspect.isgeneratorfunction(func):
-            return "generator"
-        return "async generator" if inspect.isasyncgenfunction(func) else "plain"
+        is_object = not inspect.isroutine(func) and not isinstance(func, type)
+        for called in (func, type(func).__call__) if is_object else (func,):
+            if inspect.iscoroutinefunction(called):
+                return "coroutine"
+            if inspect.isgeneratorfunction(called):
+                return "generator"
+            if inspect.isasyncgenfunction(called):
+                return "async generator"
     except STOPS:
         raise
     except BaseException:  # noqa: BLE001 - as above
-        return "plain"
+        pass
+    return "plain"
 
 
 def takes_object(func: Callable[..., Any], args: Sequence[Any]) -> bool:
