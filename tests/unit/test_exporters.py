@@ -582,12 +582,13 @@ def test_larger_share_keeps_the_rows_of_a_smaller_one(db: str, out: Out) -> None
 def test_rows_equal_in_a_column_stay_together(db: str, out: Out) -> None:
     subjects: list[Any] = [1, 1.0, True, None, "ann", ["a"], 2, "bob", b"x", 3.5, "cem", 7]
     log_rows(db, *({"n": number, "who": subjects[number % len(subjects)]} for number in range(240)))
-    found = parts(export(db, out("a.jsonl"), split="0.5,0.5", by="who"))
-    for number, subject in enumerate(subjects):
-        same = {n for n in range(240) if n % len(subjects) == number}
-        assert any(same <= part for part in found.values()), subject
-    assert any({0, 1, 2} <= part for part in found.values())
-    assert all(found.values())
+    for seed in range(6):
+        found = parts(export(db, out("a.jsonl"), split="0.5,0.5", by="who", seed=seed, force=True))
+        for number, subject in enumerate(subjects):
+            same = {n for n in range(240) if n % len(subjects) == number}
+            assert any(same <= part for part in found.values()), subject
+        assert any({0, 1, 2} <= part for part in found.values())
+        assert all(found.values())
     runs = parts(export(db, out("b.jsonl"), split="0.5,0.5", by="track_id"))
     assert sorted(map(len, runs.values())) == [0, 240]
 
