@@ -245,6 +245,14 @@ def test_an_unused_parameter_default_need_not_be_hashable() -> None:
 
 # other content
 
+LAMBDAS: list[Callable[..., Any]] = [
+    lambda x: x + 1,
+    lambda x: x + 2,
+    lambda x: x - 1,
+    lambda y: y + 1,
+    lambda x, y=1: x + 1,
+    lambda x, y=2: x + 1,
+]
 APART: list[Any] = [
     *[0, 1, 1.0, True, False, 0.0, -0.0, -1, -2, 2**70, -(2**70), 1j, complex(0, -0.0), math.inf, -math.inf, math.nan],
     *["1", b"1", "", b"", "\ud800", None, ..., NotImplemented, Decimal(1), Decimal("1.0"), Fraction(1), 2**61 - 1],
@@ -265,7 +273,7 @@ APART: list[Any] = [
     *[functools.partial(f, 1), functools.partial(f, 2), functools.partial(g, 1), re.compile("a"), re.compile(b"a")],
     *[ValueError("a"), ValueError("b"), KeyError("a"), memoryview(b"1"), OrderedDict, functools.lru_cache(f)],
     *[functools.lru_cache(g), functools.lru_cache(adder(1)), functools.lru_cache(adder(2)), np.add, np.multiply],
-    *[lambda x: x + 1, lambda x: x + 2, lambda x: x - 1, lambda y: y + 1, lambda x, y=1: x + 1, lambda x, y=2: x + 1],
+    *LAMBDAS,
 ]
 
 
@@ -339,7 +347,7 @@ def test_what_is_not_hashable_has_no_key(value: Any) -> None:
     assert describe(f, [1], {}, {"p": value}).key is None
 
 
-@pytest.mark.parametrize("make", [object, threading.Lock, lambda: (x for x in ()), lambda: open(os.devnull)])
+@pytest.mark.parametrize("make", [object, threading.Lock, lambda: iter(x for x in [1]), lambda: open(os.devnull)])
 def test_what_has_no_content_has_no_key(make: Callable[[], Any]) -> None:
     value = make()
     described = call(f, (value,))
@@ -407,17 +415,84 @@ def test_nesting_without_end_has_no_key() -> None:
 # functions
 
 
+def made(func: Callable[..., Any], *args: Any) -> str | None:
+    """Key of a call that was then made."""
+    described = call(func, *args)
+    func(*args)
+    described.settle()
+    return described.key
+
+
 def test_a_closure_is_known_by_what_it_captured_at_the_call() -> None:
+    weights = {"a": 1}
+
+    def weighed(x: int) -> int:
+        return x * weights["a"]
+
+    first = made(weighed, 1)
+    assert made(weighed, 1) == first
+    weights["a"] = 2
+    assert made(weighed, 1) != first
+    weights["a"] = 1
+    assert made(weighed, 1) == first
+
+
+def test_what_a_closure_changed_itself_is_no_new_input() -> None:
     seen: list[int] = []
+    count = 0
 
-    def counts(x: int) -> int:
-        seen.append(x)
-        return len(seen)
+    def make() -> Callable[[int], None]:
+        def counts(x: int) -> None:
+            nonlocal count
+            count += 1
+            seen.append(x)
 
-    first = key(counts, 1)
-    assert key(counts, 1) == first
-    counts(1)
-    assert key(counts, 1) != first
+        return counts
+
+    counts = make()
+    first, other = made(counts, 1), made(counts, 2)
+    assert first != other
+    assert (made(counts, 1), made(counts, 2), made(make(), 1)) == (first, other, first)
+    seen.append(7)  # somebody else did
+    assert made(counts, 1) not in (first, None)
+
+
+def test_what_a_local_class_counts_is_no_new_input() -> None:
+    class Local:
+        calls = 0
+
+        def run(self) -> None:
+            Local.calls += 1
+
+    first = made(Local().run)
+    assert made(Local().run) == first
+    Local.calls = 40
+    assert made(Local().run) not in (first, None)
+
+
+def test_a_captured_lock_does_not_count() -> None:
+    lock, stop = threading.Lock(), threading.Event()
+
+    def locked() -> None:
+        with lock:
+            stop.set()
+
+    assert made(locked) == made(locked) is not None
+
+
+def test_an_object_that_is_equal_to_one_seen_before_has_its_key() -> None:
+    class Named:
+        def __init__(self, name: object, note: object) -> None:
+            self.name, self.note = name, note
+
+        def __hash__(self) -> int:
+            return hash(self.name)
+
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, Named) and self.name == other.name
+
+    assert key(f, Named("a", 1)) == key(f, Named("a", 2)) != key(f, Named("b", 1))
+    assert len({key(f, Named(1, None)), key(f, Named(1.0, None)), key(f, Named(True, None))}) == 3
 
 
 def test_a_recursive_local_function_has_a_key() -> None:

@@ -7,6 +7,7 @@ like a tracker's: they touch what was there when it made them (law 6).
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +17,7 @@ from xetrack.read.asset_events import AssetEvents
 from xetrack.read.assets import AssetsView
 from xetrack.read.files import read_jsonl, read_logs
 from xetrack.store import Store, Table, open_store
+from xetrack.track.cache_folder import delete_entries, read_entry, scan_entries
 from xetrack.track.rows import make_condition, make_value
 from xetrack.track.session import Session
 
@@ -172,3 +174,27 @@ class Reader:
             PathNotFound: naming what is near; nothing is created.
         """
         return read_jsonl(path)
+
+    @classmethod
+    def read_cache(cls, cache: str | Path, key: str) -> dict[str, Any] | None:
+        """The result under a key of a function cache, as ``{"result": ..., "cache": track_id}``.
+
+        ``cache`` is the folder, ``"cache"`` in the dict the run that computed the
+        result. ``None`` if there is none, or if a warning says that it is damaged.
+        The result is unpickled, which runs its code: read caches that you trust.
+
+        Raises:
+            CacheNotFound: there is no cache in the folder; nothing is created.
+            MissingExtra: diskcache is not installed.
+        """
+        return read_entry(cache, key)
+
+    @classmethod
+    def scan_cache(cls, cache: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Each key of a function cache with its result, as ``read_cache`` gives it. Raises what that does."""
+        return scan_entries(cache)
+
+    @classmethod
+    def delete_cache_by_track_id(cls, cache: str | Path, track_id: str) -> int:
+        """Delete all results that a run computed, and return how many. Raises what ``read_cache`` does."""
+        return delete_entries(cache, track_id)

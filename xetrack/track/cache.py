@@ -165,6 +165,7 @@ class CachedCall:
 
     def keep(self, result: Any) -> None:
         """Store the result that was just computed; one that cannot be pickled is told of and left out."""
+        self._call.settle()
         try:
             payload = pickled(result)
             raw = pack(self._entry(payload), payload)

@@ -19,7 +19,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from xetrack.track.canonical import Encoder, Undecidable, framed, level_of, module_of
+from xetrack.track.canonical import Encoder, Outside, Undecidable, framed, level_of, module_of
 
 #: What code digests depend on: another Python compiles the same source to other bytes.
 PYTHON = f"{sys.implementation.cache_tag}-{sys.flags.optimize}"
@@ -44,6 +44,12 @@ class Call:
     code: str
     arguments: Mapping[str, Any]
     doubts: tuple[tuple[type, str], ...]
+    outside: tuple[Outside, ...] = ()
+
+    def settle(self) -> None:
+        """After the function ran: what it changed of its own captured values is no new input of the next call."""
+        for value in self.outside:
+            value.settle()
 
 
 def describe(
@@ -83,7 +89,8 @@ def describe(
     except Exception as error:  # noqa: BLE001 - objects may answer being looked at with any error
         return about.call(None, {}, ((type(func), f"its arguments cannot be read: {error}"),))
     digest = hashlib.blake2b(b"".join([framed(b"-", part) for part in parts]), digest_size=16).hexdigest()
-    return about.call(f"{about.name}:{digest}", arguments, tuple(encoder.doubts.items()))
+    outside = tuple(encoder.outside)
+    return about.call(f"{about.name}:{digest}", arguments, tuple(encoder.doubts.items()), outside)
 
 
 def code_digest(code: types.CodeType) -> str:
@@ -143,8 +150,14 @@ class _About:
             self._definition = encoder.definition(func)
         return self._definition
 
-    def call(self, key: str | None, arguments: Mapping[str, Any], doubts: tuple[tuple[type, str], ...]) -> Call:
-        return Call(key, self.name, self.file, self.qualname, self.code, arguments, doubts)
+    def call(
+        self,
+        key: str | None,
+        arguments: Mapping[str, Any],
+        doubts: tuple[tuple[type, str], ...],
+        outside: tuple[Outside, ...] = (),
+    ) -> Call:
+        return Call(key, self.name, self.file, self.qualname, self.code, arguments, doubts, outside)
 
 
 _known: weakref.WeakKeyDictionary[Callable[..., Any], _About] = weakref.WeakKeyDictionary()

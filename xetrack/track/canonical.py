@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import copyreg
 import dataclasses
+import functools
+import hashlib
 import pathlib
 import struct
 import sys
@@ -25,7 +27,8 @@ from typing import Any
 
 MAX_DEPTH = 100
 _HEAP_TYPE = 1 << 9
-_MAX_TOKENS = 1000
+_REMEMBERED = 1000
+_LARGE_BYTES = 100_000
 
 
 class Undecidable(Exception):
@@ -119,8 +122,7 @@ _PARTS: dict[type, Callable[[Any], tuple[Any, ...]]] = {
 }
 
 _CONTENT = (str, int, float, complex, bytes, bytearray, tuple, list, dict, set, frozenset, BaseException)
-#: Comparisons that a class has without having written one.
-_INHERITED: set[Any] = {cls.__eq__ for cls in (object, *_CONTENT)}
+_NUMBERS = (bool, int, float, complex, Decimal, Fraction)
 _DESCRIPTORS = (
     types.MethodDescriptorType,
     types.WrapperDescriptorType,
@@ -129,17 +131,47 @@ _DESCRIPTORS = (
     types.MemberDescriptorType,
 )
 
-#: What stands in this process for objects that can be compared, but not told.
-_tokens: dict[tuple[type, Any], bytes] = {}
+#: Objects that can be compared, unlike all before them, with their bytes, and those blind to number types.
+_compared: dict[tuple[type, Any], tuple[bytes, bytes | None]] = {}
+#: What a call found outside of its arguments and changed, by identity, with the digests before and after.
+_changed: dict[object, tuple[object, bytes, bytes]] = {}
 _code_bytes: weakref.WeakKeyDictionary[types.CodeType, bytes] = weakref.WeakKeyDictionary()
 
 
-class Encoder:
-    """Encodes the values of one call; ``doubts`` are types whose bytes only this process knows."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outside:
+    """A value that a function uses without being given it, and its digest as keys hold it."""
 
-    def __init__(self) -> None:
+    mark: object
+    owner: object
+    read: Callable[[], Any]
+    digest: bytes
+
+    def settle(self) -> None:
+        """After the call: what the function itself changed counts as it was before, unless somebody changes it too."""
+        try:
+            now = _digest(Encoder().encode(self.read()))
+        except Exception:  # noqa: BLE001 - it may be gone, or have become anything
+            return
+        if now != self.digest:
+            _remember(_changed, self.mark, (self.owner, self.digest, now))
+
+
+class Encoder:
+    """Encodes the values of one call.
+
+    ``doubts`` are types whose bytes only this process knows. ``outside`` is what
+    functions and local classes brought along. ``loose`` lets numbers that are
+    equal have the same bytes.
+    """
+
+    def __init__(self, loose: bool = False) -> None:
         self.doubts: dict[type, str] = {}
+        self.outside: list[Outside] = []
+        self._loose = loose
         self._inside: list[int] = []
+        #: How far out a cycle led, as an index of the line above.
+        self._reached = MAX_DEPTH
         #: Above 0 within a class, of which what cannot be encoded is named by its type.
         self._lenient = 0
 
@@ -150,12 +182,16 @@ class Encoder:
             Undecidable: the content of the value, or of something in it, cannot be told.
         """
         kind = type(value)
+        if self._loose and kind in _NUMBERS:
+            return framed(b"n", b"%d" % hash(value))
         scalar = _SCALARS.get(kind)
         if scalar is not None:
             return scalar(value)
         me = id(value)
         if me in self._inside:  # a cycle: how many steps back it goes is content enough
-            return framed(b"r", b"%d" % (len(self._inside) - self._inside.index(me)))
+            place = self._inside.index(me)
+            self._reached = min(self._reached, place)
+            return framed(b"r", b"%d" % (len(self._inside) - place))
         if len(self._inside) >= MAX_DEPTH:
             raise Undecidable(value, f"it is nested more than {MAX_DEPTH} levels deep")
         self._inside.append(me)
@@ -235,16 +271,31 @@ class Encoder:
     def _body(self, func: types.FunctionType) -> bytes:
         """Code, defaults and captured values."""
         cells = zip(func.__code__.co_freevars, func.__closure__ or (), strict=True)
-        captured = b"".join([self.encode(name) + self._captured(cell) for name, cell in cells])
+        captured = b"".join([self.encode(name) + self._captured(func, cell) for name, cell in cells])
         defaults = self._tolerant(func.__defaults__) + self._tolerant(func.__kwdefaults__)
         return framed(b"c", self._code(func.__code__) + defaults + captured)
 
-    def _captured(self, cell: types.CellType) -> bytes:
+    def _captured(self, func: types.FunctionType, cell: types.CellType) -> bytes:
         try:
             value = cell.cell_contents
         except ValueError:  # not assigned so far
             return b"U0:"
-        return self._tolerant(value)
+        if type(value).__module__ in ("_thread", "threading"):  # a lock orders the calls, it is no input
+            return self._type(type(value))
+        if type(value) in _SCALARS:  # the function can only put another in its place
+            return self._from_outside(id(cell), cell, lambda: cell.cell_contents)
+        return self._from_outside(id(value), value, lambda: value)
+
+    def _from_outside(self, mark: object, owner: object, read: Callable[[], Any]) -> bytes:
+        digest = _digest(self._tolerant(read()))
+        changed = _changed.get(mark)
+        if changed is not None:
+            if changed[0] is owner and changed[2] == digest:
+                digest = changed[1]
+            else:
+                _changed.pop(mark, None)
+        self.outside.append(Outside(mark, owner, read, digest))
+        return framed(b"x", digest)
 
     def _tolerant(self, value: Any) -> bytes:
         try:
@@ -297,7 +348,8 @@ class Encoder:
         for name, attribute in sorted(vars(cls).items()):
             parts += [self.encode(name) + self._body(func) for func in _functions(attribute)]
             if not name.startswith("_") and not callable(attribute):
-                parts.append(self.encode(name) + self._tolerant(attribute))
+                read = functools.partial(getattr, cls, name)
+                parts.append(self.encode(name) + self._from_outside((id(cls), name), cls, read))
         return b"".join(parts)
 
     @contextmanager
@@ -311,13 +363,21 @@ class Encoder:
     # objects
 
     def _object(self, kind: type, value: Any) -> bytes:
+        me, reached, self._reached = len(self._inside) - 1, self._reached, MAX_DEPTH
+        compares = type(kind.__eq__) is type(kind.__hash__) is types.FunctionType
         try:
-            return framed(b"o", self._type(kind) + self._state(kind, value))
+            own = framed(b"o", self._type(kind) + self._state(kind, value))
         except Undecidable as undecidable:
-            if kind.__eq__ in _INHERITED:
+            if not compares:
                 raise
             self.doubts[kind] = undecidable.reason
-            return self._token(kind, value)
+            return self._of_equal(kind, value, None)
+        finally:
+            stands_alone = self._reached >= me  # else its bytes depend on what it is in
+            self._reached = min(self._reached, reached)
+        if not compares or not stands_alone or self._loose or len(own) > _LARGE_BYTES:
+            return own
+        return self._of_equal(kind, value, own)
 
     def _state(self, kind: type, value: Any) -> bytes:
         """What pickle would keep of an object, in an order of its own."""
@@ -347,17 +407,44 @@ class Encoder:
             raise Undecidable(value, "its name does not lead to it")
         return self.encode([name, wrapped])
 
-    def _token(self, kind: type, value: Any) -> bytes:
-        """What this process calls an object and its equals; no other process will call anything that."""
+    def _of_equal(self, kind: type, value: Any, own: bytes | None) -> bytes:
+        """The bytes of the first object in this process that compares equal; its ``own`` if there is none.
+
+        So what a class leaves out of its comparison does not count. Equal objects
+        that differ in the types of numbers alone stay apart. An object without
+        bytes of its own gets some that no other process will ever give.
+        """
         try:
-            token = _tokens.get((kind, value))
-            if token is None:
-                if len(_tokens) >= _MAX_TOKENS:
-                    _tokens.pop(next(iter(_tokens)), None)
-                token = _tokens[kind, value] = framed(b"u", uuid.uuid4().bytes)
+            found = _compared.get((kind, value))
+            if found is None:
+                made = framed(b"u", uuid.uuid4().bytes) if own is None else own
+                _remember(_compared, (kind, value), (made, _loosely(value)))
+                return made
         except Exception as error:  # so may its comparison
-            raise Undecidable(value, str(error)) from error
-        return token
+            if own is None:
+                raise Undecidable(value, str(error)) from error
+            return own
+        if own is None or own == found[0] or found[1] != _loosely(value):
+            return found[0]
+        return own
+
+
+def _loosely(value: Any) -> bytes | None:
+    try:
+        return Encoder(loose=True).encode(value)
+    except Undecidable:
+        return None
+
+
+def _digest(raw: bytes) -> bytes:
+    return hashlib.blake2b(raw, digest_size=16).digest()
+
+
+def _remember(table: dict[Any, Any], key: Any, value: Any) -> None:
+    """Keep the newest, so that a program that makes up objects does not grow."""
+    if len(table) >= _REMEMBERED:
+        table.pop(next(iter(table)), None)
+    table[key] = value
 
 
 def _fields(kind: type, value: Any) -> dict[str, Any] | None:

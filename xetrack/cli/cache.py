@@ -1,0 +1,63 @@
+"""`xt cache ls`, `xt cache delete`: the stored results of functions. Nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from xetrack.cli.options import AsJson, FormatName, chosen
+from xetrack.cli.output import Format, print_json, print_rows
+
+Folder = Annotated[str, typer.Argument(metavar="DIR", help="Folder of the cache.", show_default=False)]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this family's commands."""
+    family = typer.Typer(no_args_is_help=True, help="List and delete the stored results of functions.")
+    for command in (ls, delete):
+        family.command()(command)
+    app.add_typer(family, name="cache")
+
+
+def ls(folder: Folder, form: FormatName = Format.TABLE, as_json: AsJson = False) -> None:
+    """Print one line for each stored result: its call, the run that computed it, size, age, and whether it is stale.
+
+    A result is stale if its function has been edited or removed since. Unless the tracker has cache_code=True it is
+    given out all the same. The cell is empty where that cannot be told: no source is here, or another Python stored it.
+    """
+    from xetrack.track.cache_code import is_stale
+    from xetrack.track.cache_folder import list_entries
+
+    now_us = time.time_ns() // 1000
+    rows: list[list[Any]] = []
+    for key, size_bytes, entry in list_entries(folder):
+        if entry is None:
+            rows.append([key, "damaged", None, None, size_bytes, None, None, None])
+            continue
+        age_s = max(now_us - entry.time_us, 0) // 1_000_000
+        stored = datetime.fromtimestamp(entry.time_us // 1_000_000)
+        call = [entry.function, entry.arguments, entry.cache]
+        rows.append([key, *call, size_bytes, stored, age_s, is_stale(entry)])
+    columns = ["key", "function", "args", "track_id", "size_bytes", "stored", "age_s", "stale"]
+    print_rows(columns, rows, chosen(form, as_json))
+
+
+def delete(
+    folder: Folder,
+    track_id: Annotated[str, typer.Argument(metavar="TRACK_ID", help="Run whose results to delete.")],
+    as_json: AsJson = False,
+) -> None:
+    """Delete all stored results that a run computed."""
+    from xetrack.errors import NoCachedResult
+    from xetrack.track.cache_folder import delete_entries
+
+    count = delete_entries(folder, track_id)
+    if not count:
+        raise NoCachedResult(folder, track_id)
+    if as_json:
+        print_json({"entries_deleted": count})
+    else:
+        typer.echo(f"{count} entries deleted")
