@@ -524,7 +524,6 @@ def test_track_id_comes_from_the_environment_unless_given(db: str, monkeypatch: 
     "later",
     [
         {"engine": "duckdb"},
-        {"cache": "cache"},
     ],
 )
 def test_argument_of_later_work_is_named_by_the_error(db: str, later: dict[str, Any]) -> None:

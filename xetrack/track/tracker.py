@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, overload
 
 from xetrack.config import DEFAULT_DB, DEFAULT_ENGINE, DEFAULT_TABLE, Default, Settings
 from xetrack.errors import InvalidArgument, StorageError, UsageError
@@ -42,6 +42,9 @@ from xetrack.track.session import Session
 from xetrack.track.sinks import Sinks
 from xetrack.track.wrapping import wrapped
 
+if TYPE_CHECKING:
+    from xetrack.track.cache import FunctionCache
+
 logger = logging.getLogger("xetrack")
 #: Key tuples remembered as checked. Programs have a few; one that makes up keys must not grow.
 _SHAPES = 1024
@@ -68,6 +71,9 @@ class Tracker(RunView):
         logs_file_format: Their names, such as ``"{time:YYYY-MM-DD}.log"``, a file a day.
         logs_stdout: Print these lines too.
         jsonl: File that gets every row as a line of JSON: a dataset.
+        cache: Folder that keeps the results of tracked functions (docs/cache.md).
+        cache_code: Results of a function whose code has changed do not count.
+        cache_wait: Seconds that a call waits where another process computes the same.
         git_root: Folder in a git work tree: its commit is added to every row, as
             ``git_commit_hash`` and ``git_commit``. Without it the log has the commit once.
         table: Name of the table, for several kinds of rows in one store.
@@ -118,6 +124,8 @@ class Tracker(RunView):
         on_error: Literal["raise", "warn"] | None = None,
         text_limit: int | None = None,
         log_files: bool = False,
+        cache_code: bool = False,
+        cache_wait: float = 0,
     ) -> None:
         settings = Settings.resolve(
             db=db if type(db) is Default else os.fspath(db),
@@ -130,7 +138,6 @@ class Tracker(RunView):
             on_error=on_error,
             text_limit=text_limit,
         )
-        _refuse_unbuilt(cache=cache)
         if settings.engine != "sqlite":
             raise InvalidArgument("engine", f"{settings.engine!r} is none of: sqlite")
         self.db = settings.db
@@ -156,6 +163,7 @@ class Tracker(RunView):
         self._logger = Logger(self._sinks, self._losses.add if self._losses else None)
         #: Whether plain rows may go straight to the log, past what samples them or copies them elsewhere.
         self._fast = self._sampler is None and self._sinks is None
+        self._cache = _open_cache(None if self._off else cache, cache_code, cache_wait, settings.warnings)
         self._store = self._open(settings, git_root)
         self._table = self._store.table(settings.table)
         self._asset_events = AssetEvents(self._store.log)
@@ -303,23 +311,35 @@ class Tracker(RunView):
         """Call a function, log one row about the call and return its result.
 
         ``params`` are added to the row; what the row holds: ``functions.track_call``.
-        ``cache_force`` runs the function also where a cache has its result.
+        With a cache the function is not run where its result is known (docs/cache.md),
+        unless ``cache_force``: then it is run, and the result replaced.
         """
         if self._off:
             return func(*(args or ()), **(kwargs or {}))
-        extra = dict(params or {})
+        extra, args, kwargs = dict(params or {}), list(args or ()), dict(kwargs or {})
         if extra:
             check_keys({**self.params, **extra})  # before the function runs: afterwards its time would be lost
+        cached = None
+        if self._cache is not None:
+            cached = self._cache.call(func, args, kwargs, {**self.params, **extra}, self.track_id, cache_force)
+            extra.setdefault("cache", "")
         return track_call(
             func,
-            list(args or ()),
-            dict(kwargs or {}),
+            args,
+            kwargs,
             lambda row: self._log_call(extra, row),
             raise_on_error=self.raise_on_error,
             warn=self.warnings,
             text_limit=self._text_limit,
             measure=None if self._sampler is None else self._sampler.measure,
+            cached=cached,
         )
+
+    def _generate_cache_key(
+        self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], params: Mapping[Any, Any]
+    ) -> str | None:
+        """The key for ``Reader.read_cache`` under which ``track`` keeps a result; ``None`` if it cannot."""
+        return None if self._cache is None else self._cache.key(func, args, kwargs, {**self.params, **params})
 
     def _log_call(self, extra: dict[Any, Any], row: dict[Any, Any]) -> None:
         """Log the row of a call that is over. What no column can hold is in it as text."""
@@ -474,14 +494,15 @@ def _remember(rows: Iterable[Mapping[Any, Any]], shapes: set[tuple[str, ...]]) -
             shapes.add(tuple(data))
 
 
+def _open_cache(folder: str | None, code: bool, wait: float, warn: bool) -> FunctionCache | None:
+    if not folder:
+        return None
+    from xetrack.track.cache import FunctionCache  # half of what importing a tracker would take
+
+    return FunctionCache(folder, cache_code=code, wait=wait, warn=warn)
+
+
 def _commit_columns(git_root: str | None) -> dict[str, str]:
     """The commit under both names it is known by; nothing where there is none."""
     commit = None if git_root is None else git.facts(git_root)["commit"]
     return {} if commit is None else dict.fromkeys(("git_commit_hash", "git_commit"), commit)
-
-
-def _refuse_unbuilt(**arguments: object) -> None:
-    """Name the first argument whose work this release does not do yet."""
-    for name, value in arguments.items():
-        if value:
-            raise InvalidArgument(name, "this release does not do that yet")
