@@ -148,7 +148,7 @@ def test_du_counts_files_by_what_they_are_for(call: Call, store: str, hashes: di
     rows = {row["state"]: row for row in json.loads(call("assets", "du", store, "--json").stdout)}
     assert {state: row["files"] for state, row in rows.items() if row["files"]} == {
         "listed": 1,
-        "removed, in use": 1,
+        "in use": 1,
         "total": 2,
     }
     assert rows["total"]["stored_bytes"] == sum(file.size_bytes for file in stored(store).files())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import pickle
 import shutil
@@ -21,6 +23,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.strategies import signed
+from tests.test_readme import BLOCK, _matches, _run_console
 from xetrack import Reader, Tracker, errors
 from xetrack.errors import (
     AmbiguousAsset,
@@ -189,6 +192,24 @@ def test_log_that_was_replaced_is_read_anew(db: str, tracker: Tracker, tmp_path:
     with Tracker(db) as other:
         other.log({"y": {2}})
     assert list(reader.assets.values()) == [{2}] and "x" not in reader.assets
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_segment_that_went_back_is_read_anew(db: str, tracker: Tracker, in_place: bool) -> None:
+    tracker.log({"x": {1}})
+    path = next(Path(f"{db}.events/default").iterdir())
+    earlier = path.read_bytes()
+    tracker.log({"x": {2}})
+    tracker.close()
+    reader = Reader(db)
+    assert list(reader.assets.values()) == [{1}, {2}]
+    if in_place:
+        path.write_bytes(earlier)
+    else:  # as large as before, but another file
+        later = path.with_name("aside")
+        later.write_bytes(earlier + b"x" * (path.stat().st_size - len(earlier)))
+        later.replace(path)
+    assert list(reader.assets.values()) == [{1}] and reader.assets["x"] == {1}
 
 
 # -- short hashes that are alike ---------------------------------------------------
@@ -380,7 +401,7 @@ def test_gc_takes_removed_assets_that_no_row_shows(db: str, tracker: Tracker, as
     kept = tracker.log({"y": {2}})["y"]
     assert assets.remove(shown)
     age_all(db)
-    assert assets.gc() == [] and assets.usage()["removed, in use"][0] == 1
+    assert assets.gc() == [] and assets.usage()["in use"][0] == 1
     Reader(db).set_value("x", None)
     (waste,) = assets.gc(dry_run=True)
     assert (waste.hash, waste.reason, waste.young) == (shown, "removed", False)
@@ -465,7 +486,7 @@ def test_usage_adds_up(db: str, tracker: Tracker, assets: AssetsView) -> None:
     usage = assets.usage()
     assert {state: count for state, (count, _) in usage.items()} == {
         "listed": 1,
-        "removed, in use": 1,
+        "in use": 1,
         "removed": 1,
         "never named": 1,
         "draft": 0,
@@ -477,14 +498,9 @@ def test_usage_adds_up(db: str, tracker: Tracker, assets: AssetsView) -> None:
 
 
 def log_files(db: str, *rows: dict[str, Any]) -> list[dict[str, Any]]:
-    """What a tracker with log_files does."""
-    session = Session(open_store(db, create=True), "default", "jsonl")
-    try:
-        made = make_rows(rows, Row({}, {}), session.put, files=True)
-        session.writer.append_rows("run-1", [row.wire for row in made])
-    finally:
-        session.close()
-    return [row.shown for row in made]
+    """Rows as a tracker with ``log_files`` hands them back."""
+    with Tracker(db, track_id="run-1", log_files=True) as tracker:
+        return [tracker.log(row) for row in rows]
 
 
 @pytest.fixture
@@ -506,6 +522,7 @@ def test_logged_file_comes_back_as_a_path_with_its_name_and_bytes(db: str, weigh
     assert two.read_bytes() == weights.read_bytes() == assets["weights"].read_bytes()
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_copies_of_files_go_when_the_program_ends(db: str, weights: Path, tmp_path: Path) -> None:
     log_files(db, {"weights": weights})
     code = """
@@ -537,12 +554,25 @@ def test_path_stays_a_path_where_files_are_not_asked_for(db: str, tracker: Track
     assert Reader(db).to_df()["weights"].tolist() == [str(weights)] and len(Reader(db).assets) == 0
 
 
+def test_files_are_params_values_and_nothing_where_nothing_is_kept(db: str, weights: Path) -> None:
+    with Tracker(db, params={"base": weights}, log_files=True) as tracker:
+        row = tracker.log({"epoch": 1})
+        assert tracker.set_value("later", weights) == 1
+        assert tracker.get("base").read_bytes() == tracker.get("later").read_bytes() == weights.read_bytes()
+        assert tracker.assets.info(row["base"]).references == 2
+        assert tracker.remove_asset(row["base"], column="base") and row["base"] not in tracker.assets
+    unkept = Tracker(Tracker.SKIP_INSERT, log_files=True)
+    assert unkept.log({"base": weights})["base"] == row["base"] and len(unkept.assets) == 0
+
+
 @pytest.mark.parametrize("what", ["absent", "folder", "device"])
 def test_path_without_a_plain_file_is_an_error_before_anything_is_written(db: str, tmp_path: Path, what: str) -> None:
     path = {"absent": tmp_path / "no.pt", "folder": tmp_path, "device": Path(os.devnull)}[what]
-    with pytest.raises(InvalidValue, match="weights") as caught:
-        log_files(db, {"first": {1}, "x": 1}, {"weights": [path]})
-    assert caught.value.key == "weights" and str(path) in str(caught.value)
+    with Tracker(db, log_files=True) as tracker:
+        for act in (tracker.log, tracker.set_params, lambda row: tracker.log_batch([{"first": {1}}, row])):
+            with pytest.raises(InvalidValue, match="weights") as caught:
+                act({"first": {1}, "weights": [path]})
+            assert caught.value.key == "weights" and str(path) in str(caught.value)
     assert stored(db).files() == [] and FileLog(f"{db}.events").tables() == []
 
 
@@ -599,6 +629,24 @@ def test_export_replaces_only_when_told(tracker: Tracker, assets: AssetsView, tm
     assert out.read_text() == "mine"
     assert cloudpickle.loads(assets.export("x", out, force=True).read_bytes()) == {1}
     assert list(out.parent.iterdir()) == [out]
+
+
+def test_export_that_fails_at_the_end_leaves_nothing(
+    tracker: Tracker, assets: AssetsView, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker.log({"x": {1}})
+
+    def refuse(*paths: object) -> None:
+        raise PermissionError(13, "no")
+
+    out = tmp_path / "out"
+    out.mkdir()
+    monkeypatch.setattr("os.replace", refuse)
+    with pytest.raises(errors.PermissionDenied, match=str(out / "x")):
+        assets.export("x", out / "x")
+    assert list(out.iterdir()) == []
+    with pytest.raises(errors.StorageFailed):
+        assets.export("x", tmp_path / "absent" / "x")
 
 
 def test_export_of_a_damaged_asset_writes_nothing(
@@ -723,3 +771,20 @@ def test_killed_while_an_asset_is_stored_leaves_waste_and_no_dangling_name(db: s
     age_all(db)
     assert [waste.reason for waste in assets.gc()] == [reason]
     assert assets["x"] == {1} and open_store(db).verify().orphans == []
+
+
+def test_page_about_assets_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    printed = ""
+    for language, body in BLOCK.findall((ROOT / "docs" / "assets.md").read_text(encoding="utf-8")):
+        if language == "python":
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out):
+                exec(compile(body, "assets.md", "exec"), names)
+            printed = out.getvalue()
+        elif language == "text":
+            assert _matches(body, printed), printed
+        else:
+            _run_console(body)
+    names["tracker"].close()

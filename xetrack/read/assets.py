@@ -287,11 +287,11 @@ class AssetsView(Mapping[str, Any]):
     def usage(self) -> dict[str, tuple[int, int]]:
         """Number of files and their bytes on disk, by state.
 
-        States: ``listed``; ``removed, in use`` where a row still shows it; ``removed``, ``never named``
+        States: ``listed``; ``in use``, removed and still shown by a row; ``removed``, ``never named``
         and ``draft``, which ``gc`` takes.
         """
         files = self._store.log.assets.files()
-        found = {state: (0, 0) for state in ("listed", "removed, in use", "removed", "never named", "draft")}
+        found = {state: (0, 0) for state in ("listed", "in use", "removed", "never named", "draft")}
         for file, state in zip(files, self._states(files, self._events), strict=True):
             count, stored_bytes = found[state]
             found[state] = (count + 1, stored_bytes + file.size_bytes)
@@ -394,7 +394,7 @@ def _state(digest: str | None, named: Mapping[str, NamedAsset], shown: Mapping[s
     if digest in named and named[digest].tables:
         return "listed"
     if digest[:DIGEST_DIGITS] in shown:
-        return "removed, in use"
+        return "in use"
     return "removed" if digest in named else "never named"
 
 
