@@ -10,7 +10,7 @@ import operator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from xetrack.errors import MissingExtra
+from xetrack.exchange.frames import write_frame
 from xetrack.read.asset_events import AssetEvents
 from xetrack.read.assets import AssetsView
 from xetrack.store import Table
@@ -116,16 +116,16 @@ class RunView:
         return rows[0] if rows else None
 
     def to_csv(self, path: str | Path, all: bool = False) -> None:
-        """Write the rows of this run, or of every run, as CSV."""
-        self.to_df(all).to_csv(path, index=False)
+        """Write the rows of this run, or of every run, as CSV. A file there is replaced once the new one is whole."""
+        write_frame(self.to_df(all), path, "csv")
 
     def to_parquet(self, path: str | Path, all: bool = False) -> None:
-        """Write the rows of this run, or of every run, as Parquet.
+        """Write the rows of this run, or of every run, as Parquet, likewise.
 
         Raises:
             MissingExtra: neither pyarrow nor duckdb is installed.
         """
-        _write_parquet(self.to_df(all), path)
+        write_frame(self.to_df(all), path, "parquet")
 
     def __str__(self) -> str:
         return str(self.to_df())
@@ -133,16 +133,3 @@ class RunView:
     def _repr_html_(self) -> str:
         html: str = self.to_df().to_html()
         return html
-
-
-def _write_parquet(frame: pd.DataFrame, path: str | Path) -> None:
-    try:
-        frame.to_parquet(path, index=False)
-    except ImportError as missing:
-        try:
-            import duckdb
-        except ImportError:
-            raise MissingExtra("to_parquet", "duckdb") from missing
-        with duckdb.connect() as connection:
-            connection.register("frame", frame)
-            connection.table("frame").write_parquet(str(path))
