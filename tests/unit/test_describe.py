@@ -159,10 +159,13 @@ def test_scalar_result_is_kept_whole_and_all_else_is_its_text(value: Any, shown:
 
 
 def test_description_does_not_follow_the_object() -> None:
-    inner = [1]
+    inner, pairs = [1], {"a": 1}
     given: dict[str, Any] = {"a": inner, "b": bytearray(b"x"), "c": np.array(1.0)}
     shown = describe([inner, given], LIMIT)
+    flat, flat_pairs = describe(inner, LIMIT), describe(pairs, LIMIT)
     inner.append(2)
+    pairs["b"] = 2
+    assert (flat, flat_pairs) == ([1], {"a": 1})
     given["b"][0] = 0
     given["c"][...] = 2
     assert shown == [[1], {"a": [1], "b": b"x", "c": 1.0}]

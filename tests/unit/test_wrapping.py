@@ -197,7 +197,7 @@ def test_async_generator_takes_what_is_sent_thrown_and_closed() -> None:
     assert [(row["function_items"], row["error"]) for row in ROWS] == [(3, ""), (3, "")]
 
 
-def test_async_generator_left_open_is_closed_by_the_loop_without_noise(capfd: pytest.CaptureFixture[str]) -> None:
+def test_async_generator_left_open_is_closed_by_the_loop_without_noise(caplog: pytest.LogCaptureFixture) -> None:
     closed: list[int] = []
     kept: list[AsyncIterator[int]] = []
 
@@ -217,7 +217,7 @@ def test_async_generator_left_open_is_closed_by_the_loop_without_noise(capfd: py
 
     asyncio.run(main())
     assert closed == [1] and [row["function_items"] for row in ROWS] == [1]
-    assert capfd.readouterr().err == ""
+    assert caplog.messages == []
 
 
 # in classes
@@ -349,6 +349,7 @@ def test_property_stays_a_property() -> None:
     assert [(row["function_name"], row["args"]) for row in ROWS] == [("plain", [5]), ("plain", [])]
     with pytest.raises(AttributeError):
         del box.content
+    assert tracked(property(lambda self: 1, doc="Said apart.")).__doc__ == "Said apart."
 
 
 def test_abstract_method_stays_abstract() -> None:
