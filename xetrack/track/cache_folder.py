@@ -181,7 +181,7 @@ def _reading(folder: str | os.PathLike[str]) -> Iterator[Any]:
             disk.close()
     except OSError as error:
         raise storage_error(error, path) from error
-    except (sqlite3.Error, diskcache.Timeout) as error:
+    except (sqlite3.Error, diskcache.Timeout, ValueError, TypeError, LookupError) as error:  # of a damaged database
         raise StorageFailed(path, str(error) or "another process holds it") from error
 
 

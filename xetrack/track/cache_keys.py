@@ -8,7 +8,6 @@ answered wrongly.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import hashlib
 import inspect
@@ -17,7 +16,7 @@ import sys
 import types
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from xetrack.track.canonical import Encoder, Outside, Undecidable, framed, level_of, module_of
 
@@ -27,8 +26,7 @@ _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_O
 _FORMAT = b"xetrack cache key 1"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """A call as a cache knows it.
 
     ``key`` is ``module.name:digest``, or ``None`` if the call cannot be cached.

@@ -83,14 +83,24 @@ def _steps(thing: Any, qualname: str) -> int | None:
 # -- values ------------------------------------------------------------------
 
 
+def _str(value: str) -> bytes:
+    raw = value.encode("utf-8", "surrogatepass")
+    return b"s%d:%b" % (len(raw), raw)
+
+
+def _int(value: int) -> bytes:
+    raw = b"%x" % value
+    return b"i%d:%b" % (len(raw), raw)
+
+
 def _float(value: float) -> bytes:
     # One NaN: which of them an operation yields depends on the processor.
     return b"f8:" + struct.pack(">d", value) if value == value else b"f3:nan"
 
 
 _SCALARS: dict[type, Callable[[Any], bytes]] = {
-    str: lambda value: framed(b"s", value.encode("utf-8", "surrogatepass")),
-    int: lambda value: framed(b"i", b"%x" % value),
+    str: _str,
+    int: _int,
     float: _float,
     bool: lambda value: b"B1:1" if value else b"B1:0",
     bytes: lambda value: framed(b"b", value),
@@ -135,6 +145,9 @@ _DESCRIPTORS = (
 _compared: dict[tuple[type, Any], tuple[bytes, bytes | None]] = {}
 #: What a call found outside of its arguments and changed, by identity, with the digests before and after.
 _changed: dict[object, tuple[object, bytes, bytes]] = {}
+#: Bytes of classes that their name leads to, and names of the fields that a class compares.
+_named: weakref.WeakKeyDictionary[type, bytes] = weakref.WeakKeyDictionary()
+_field_names: weakref.WeakKeyDictionary[type, list[str] | None] = weakref.WeakKeyDictionary()
 _code_bytes: weakref.WeakKeyDictionary[types.CodeType, bytes] = weakref.WeakKeyDictionary()
 
 
@@ -332,9 +345,14 @@ class Encoder:
 
     def _type(self, cls: type) -> bytes:
         """A class by name; one that its name does not lead to, such as a local one, also by what it defines."""
+        named = _named.get(cls)
+        if named is not None:
+            return named
         name = self._name(cls)
-        known = not cls.__flags__ & _HEAP_TYPE or level_of(cls) == 0
-        if known or id(cls) in self._inside[:-1]:
+        if not cls.__flags__ & _HEAP_TYPE or level_of(cls) == 0:
+            _named[cls] = framed(b"T", name)
+            return _named[cls]
+        if id(cls) in self._inside[:-1]:
             return framed(b"T", name)
         self._inside.append(id(cls))
         try:
@@ -364,7 +382,7 @@ class Encoder:
 
     def _object(self, kind: type, value: Any) -> bytes:
         me, reached, self._reached = len(self._inside) - 1, self._reached, MAX_DEPTH
-        compares = type(kind.__eq__) is type(kind.__hash__) is types.FunctionType
+        compares = isinstance(kind.__eq__, types.FunctionType) and isinstance(kind.__hash__, types.FunctionType)
         try:
             own = framed(b"o", self._type(kind) + self._state(kind, value))
         except Undecidable as undecidable:
@@ -449,14 +467,20 @@ def _remember(table: dict[Any, Any], key: Any, value: Any) -> None:
 
 def _fields(kind: type, value: Any) -> dict[str, Any] | None:
     """Fields that a dataclass or a pydantic model compares; ``None`` for anything else."""
+    if kind not in _field_names:
+        _field_names[kind] = _compared_fields(kind)
+    names = _field_names[kind]
+    if names is None:
+        return None
+    fields = {name: getattr(value, name) for name in names if hasattr(value, name)}
+    return {**fields, **(getattr(value, "__pydantic_extra__", None) or {})}
+
+
+def _compared_fields(kind: type) -> list[str] | None:
     if dataclasses.is_dataclass(kind) and not issubclass(kind, _CONTENT):  # a str with fields is more than these
-        named = [field.name for field in dataclasses.fields(kind) if field.compare]
-        return {name: getattr(value, name) for name in named if hasattr(value, name)}
+        return [field.name for field in dataclasses.fields(kind) if field.compare]
     names = getattr(kind, "model_fields", None)
-    if isinstance(names, dict) and hasattr(kind, "model_dump"):
-        fields = {name: getattr(value, name) for name in names if hasattr(value, name)}
-        return {**fields, **(getattr(value, "__pydantic_extra__", None) or {})}
-    return None
+    return list(names) if isinstance(names, dict) and hasattr(kind, "model_dump") else None
 
 
 def _functions(attribute: Any) -> Iterator[types.FunctionType]:

@@ -1,0 +1,91 @@
+"""The price of the function cache: a hit, and what a miss adds to a call."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+from scripts.bench_tools import Figure, interleaved
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    model: str
+    learning_rate: float
+
+
+def power(number: int, exponent: int = 2) -> dict[str, int]:
+    return {"power": number**exponent}
+
+
+def score(number: int, config: Config) -> dict[str, float]:
+    return {"score": config.learning_rate * number}
+
+
+def cached(calls: int, repeats: int) -> list[Figure]:
+    """The figures of a call with plain arguments, and of one with a dataclass, whose fields are columns too."""
+    plain = _figures(power, (), calls, repeats)
+    configured = _figures(score, (Config("bert", 0.001),), calls, repeats)
+    return [*plain, *(f._replace(name=f"{f.name}, dataclass argument", target=None) for f in configured)]
+
+
+def _figures(func: Callable[..., Any], more: tuple[Any, ...], calls: int, repeats: int) -> list[Figure]:
+    """A hit beside a bare diskcache lookup and `log`; a miss beside the key, get, set and an uncached call."""
+    import diskcache
+
+    from xetrack import Tracker
+    from xetrack.track.cache import FunctionCache
+    from xetrack.track.functions import track_call
+
+    with tempfile.TemporaryDirectory(prefix="xetrack-bench-") as folder:
+        tracker = Tracker(os.path.join(folder, "track.db"), track_id="bench-run-1")
+        cache = FunctionCache(os.path.join(folder, "cache"))
+        bare = diskcache.Cache(os.path.join(folder, "bare"), eviction_policy="none", cull_limit=0)
+        stored = {"result": func(3, *more), "cache": "bench-run-1"}
+        bare["key"] = stored
+        row: dict[str, object] = {}
+        numbers = iter(range(10**9))
+
+        def call(number: int, with_cache: bool = True) -> None:
+            args = [number, *more]
+            found = cache.call(func, args, {}, {}, "bench-run-1") if with_cache else None
+            track_call(func, args, {}, lambda made: row.update(tracker.log(made)), cached=found)
+
+        call(3)
+        logged = {key: value for key, value in row.items() if key not in ("track_id", "timestamp")}
+
+        def lookup_and_log() -> None:
+            for _ in range(calls):
+                bare.get("key")
+                tracker.log(logged)
+
+        def hit() -> None:
+            for _ in range(calls):
+                call(3)
+
+        def write_and_call() -> None:
+            for _ in range(calls):
+                number = next(numbers)
+                cache.key(func, [number, *more], {}, {})
+                bare.get(number)
+                bare.set(number, stored)
+                call(number, with_cache=False)
+
+        def miss() -> None:
+            for _ in range(calls):
+                call(next(numbers) + 10)
+
+        times = interleaved(repeats, lookup_and_log, hit, write_and_call, miss)
+        tracker.close()
+        cache.close()
+        bare.close()
+    looked, found, written, missed = (1e6 * seconds / calls for seconds in times)
+    lookup = f"diskcache get + log, {looked:.1f} µs"
+    write = f"key + diskcache get and set + uncached call, {written:.1f} µs"
+    return [
+        Figure("track(), cache hit", found / looked, "x", 3, f"{found:.1f} µs", lookup),
+        Figure("track(), cache miss", missed / written, "x", 1.25, f"{missed:.1f} µs", write),
+    ]
