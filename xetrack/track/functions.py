@@ -66,7 +66,7 @@ def track_call(
     ``kwargs`` as they were passed, ``error`` (``KeyError: 'x'``, empty if there
     was none), the fields of dataclass and pydantic arguments as
     ``{param}_{field}``, and the result: the keys of a dict, else
-    ``function_result``. Texts of arguments and results are cut after
+    ``function_result``: scalars whole, of all else the text. Texts are cut after
     ``text_limit`` characters and lists after as many values, with a mark.
 
     Coroutine functions are timed while they are awaited. Generators, also async
