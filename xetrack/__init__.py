@@ -13,16 +13,18 @@ from xetrack.errors import XetrackError
 
 if TYPE_CHECKING:
     from xetrack.exchange.copy import copy as copy
+    from xetrack.exchange.merge import merge as merge
     from xetrack.read.reader import Reader as Reader
     from xetrack.track.tracker import Tracker as Tracker
 
 __version__ = "1.0.0"
-__all__ = ["Reader", "Tracker", "XetrackError", "__version__", "copy"]
+__all__ = ["Reader", "Tracker", "XetrackError", "__version__", "copy", "merge"]
 
 _ROOMS = {
     "Reader": "xetrack.read.reader",
     "Tracker": "xetrack.track.tracker",
     "copy": "xetrack.exchange.copy",
+    "merge": "xetrack.exchange.merge",
 }
 
 

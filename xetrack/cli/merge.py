@@ -1,18 +1,107 @@
-"""`xt copy`: what one store has and another lacks."""
+"""`xt merge`, `xt copy`: what one store has and another lacks."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import enum
+import json
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from xetrack.cli.options import AsJson
-from xetrack.cli.output import print_json
+from xetrack.cli.output import Format, print_json, print_rows
+from xetrack.errors import InvalidArgument, MergeConflict
+
+if TYPE_CHECKING:
+    from xetrack.exchange.report import MergeReport, Side
+
+
+class PolicyName(str, enum.Enum):
+    """What ``--policy`` may be."""
+
+    LATEST = "latest"
+    OURS = "ours"
+    THEIRS = "theirs"
+    ERROR = "error"
 
 
 def register(app: typer.Typer) -> None:
     """Add this family's commands."""
+    app.command()(merge)
     app.command()(copy)
+
+
+def merge(
+    sources: Annotated[
+        list[str], typer.Argument(metavar="SOURCE...", help="Paths of stores, or of their .events folders.")
+    ],
+    into: Annotated[str, typer.Option("--into", metavar="DB", help="Store to merge into, made if it is not there.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the report and write nothing.")] = False,
+    policy: Annotated[
+        PolicyName,
+        typer.Option(
+            "--policy",
+            help="Whose value stands where two had not seen each other: the later one, ours, theirs, or none.",
+            case_sensitive=False,
+        ),
+    ] = PolicyName.LATEST,
+    as_json: AsJson = False,
+) -> None:
+    """Take over all that the sources have and DB lacks, and report what disagrees.
+
+    Merging again takes over what is new since. With --policy error a conflict ends the command with exit status 1,
+    and nothing is taken over.
+    """
+    import xetrack
+
+    try:
+        report = xetrack.merge(*sources, into=into, dry_run=dry_run, policy=policy.value)
+    except MergeConflict as error:
+        _print_report(error.report, as_json)  # type: ignore[arg-type]  # errors stand below reports
+        raise
+    _print_report(report, as_json)
+
+
+def _print_report(report: MergeReport, as_json: bool) -> None:
+    if as_json:
+        print_json(report.to_dict())
+        return
+    names = ["table", "rows added", "mutations added", "columns added", "columns widened"]
+    rows = [
+        (name, one.rows_added, one.mutations_added, ", ".join(one.columns_added), ", ".join(one.columns_widened))
+        for name, one in report.tables.items()
+    ]
+    if rows:
+        print_rows(names, rows, Format.TABLE)
+    for line in report.notes():
+        typer.echo(line)
+    if report.conflicts:
+        typer.echo(f"conflicts: {len(report.conflicts)}")
+        names = ["kind", "table", "track_id", "column", "rows", "ours", "theirs", "stands"]
+        print_rows(
+            names,
+            [
+                (
+                    one.kind,
+                    one.table,
+                    one.track_id,
+                    one.column,
+                    one.row_count,
+                    _said(one.kind, one.ours),
+                    _said(one.kind, one.theirs),
+                    one.winner,
+                )
+                for one in report.conflicts
+            ],
+            Format.TABLE,
+        )
+
+
+def _said(kind: str, side: Side) -> str:
+    value: Any = side.value
+    if kind != "set/set" and value is None:
+        return side.author
+    return f"{value if isinstance(value, str) else json.dumps(value, default=str)} by {side.author}"
 
 
 def copy(
@@ -31,7 +120,6 @@ def copy(
     Copying again takes over what is new since: rows, and what was set, deleted or undone.
     """
     import xetrack
-    from xetrack.errors import InvalidArgument
 
     if all_tables and table:
         raise InvalidArgument("--all-tables", "it already holds every --table")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from xetrack.log.ranges import Frontier
+
 
 @dataclass(frozen=True)
 class Side:
@@ -33,6 +35,11 @@ class Conflict:
     ours: Side
     theirs: Side
     winner: str
+
+    @property
+    def row_count(self) -> int:
+        """How many rows it is about."""
+        return len(Frontier.from_wire(self.rows))
 
     def __str__(self) -> str:
         where = f"table {self.table!r}, run {self.track_id!r}"
@@ -81,8 +88,9 @@ class MergeReport:
         """The report as plain values, the fields as they are here."""
         return asdict(self)
 
-    def __str__(self) -> str:
-        lines = [_table_line(name, table) for name, table in self.tables.items()]
+    def notes(self) -> list[str]:
+        """What there is to say beside the counts of the tables and the conflicts, a line each."""
+        lines = []
         if self.runs_new:
             lines.append(f"{_count(len(self.runs_new), 'new run')}: {', '.join(self.runs_new)}")
         if self.runs_touched:
@@ -94,10 +102,14 @@ class MergeReport:
         if self.damaged_lines:
             lines.append(f"{_count(self.damaged_lines, 'damaged or unfinished line')} left out")
         lines += [f"clock more than a day ahead: {path}" for path in self.future_clocks]
-        lines += [f"conflict {conflict}" for conflict in self.conflicts]
         if self.dry_run:
             lines.append("nothing was written: this was a dry run")
-        return "\n".join(lines or ["nothing to take over"])
+        return lines
+
+    def __str__(self) -> str:
+        tables = [_table_line(name, table) for name, table in self.tables.items()]
+        conflicts = [f"conflict {conflict}" for conflict in self.conflicts]
+        return "\n".join([*tables, *self.notes(), *conflicts] or ["nothing to take over"])
 
 
 def _table_line(name: str, table: TableReport) -> str:

@@ -66,6 +66,7 @@ class Taken:
         self.future: dict[str, int] = {}
         self._horizon = wall_us() + DAY_US
         self._in_store: dict[bytes, tuple[int, str]] = {}
+        self._clocks: dict[tuple[str, int], int] = {}
         self._again: dict[bytes, tuple[int, str]] = {}
         present = {segment.name for segment in log.segments(table)}
         for source in sources:
@@ -172,6 +173,12 @@ class Taken:
                     raise SameIdDifferentEvent(event_id.decode(), found[1])
 
     # -- what they say
+
+    def clocks(self) -> dict[tuple[str, int], int]:
+        """The reading of each new event."""
+        if not self._clocks:
+            self._clocks = {(writer, seq): clock for clock, writer, seq, _ in self.lines}
+        return self._clocks
 
     def redact(self, redacted: Frontier) -> None:
         """Let stubs stand for the lines of these ids: a payload that was redacted does not come back."""

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from xetrack.errors import AssetDamaged, AssetNotFound, InvalidTable
+from xetrack.exchange.conflicts import said_by
 from xetrack.exchange.reach import Hide, Reach, run_of
 from xetrack.exchange.report import MergeReport, TableReport
 from xetrack.exchange.sources import Source
@@ -40,6 +41,10 @@ class TablePlan:
         projector = store.projector()
         state = projector.state(table)
         self.log = store.log
+        self.sources = sources
+        self._authors: dict[str, str] = {}
+        #: The largest reading in the store.
+        self.last_clock = state.last_clock
         #: Ids that the store has.
         self.seen = projector.frontier(table).copy()
         self.facts = state.facts
@@ -104,6 +109,29 @@ class TablePlan:
                 reached = self.reach.of(event)
                 found |= {run for run, ids in self.old_rows().items() if ids.intersection(reached)}
         return found
+
+    def author(self, writer: str) -> str:
+        """Who a writer's header says it was."""
+        if writer not in self._authors:
+            header_id = f"{writer}-0"
+            header = self.reach.events.get(header_id) or self.log.find(self.table, header_id)
+            self._authors[writer] = said_by(header, writer)
+        return self._authors[writer]
+
+    def source_has(self, number: int, event_id: str) -> bool:
+        """Whether a source holds an event, new to the store or not."""
+        if self.taken.of_source[number].contains(*split_id(event_id)):
+            return True
+        if not self.seen.contains(*split_id(event_id)):
+            return False
+        log, wanted = self.sources[number].log, event_id.encode()
+        return any(
+            id_of(line) == wanted
+            for segment in log.segments(self.table)
+            for lines in all_lines(log, self.table, segment.name)
+            for line in lines
+            if not is_row(line)
+        )
 
     def removals(self) -> dict[str, Frontier]:
         """Objects that were taken away, each with what those who did had seen."""

@@ -1,0 +1,78 @@
+"""`xt merge`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Call
+from xetrack import Reader, Tracker
+
+
+@pytest.fixture
+def other(store: str, tmp_path: Path) -> str:
+    """A copy of the store in which somebody changed what was changed in the store as well."""
+    db = str(tmp_path / "other.db")
+    shutil.copytree(f"{store}.events", f"{db}.events")
+    Reader(store).set_value("label", "good", track_id="calm-otter-1")
+    Reader(db).set_value("label", "bad", track_id="calm-otter-1")
+    with Tracker(db, track_id="dawn-mole-3") as tracker:
+        tracker.log({"epoch": 0, "lr": 0.1})
+    return db
+
+
+def test_report_counts_and_names_the_conflict(call: Call, store: str, other: str) -> None:
+    result = call("merge", other, "--into", store)
+    assert result.exit_code == 0
+    assert "default  1           1                lr" in result.stdout
+    assert "1 new run: dawn-mole-3\n1 run touched: calm-otter-1\nconflicts: 1\n" in result.stdout
+    line = result.stdout.splitlines()[-1].split()
+    assert line[:6] == ["set/set", "default", "calm-otter-1", "label", "3", "good"]
+    assert line[-1] == "theirs"
+    assert Reader(store).to_df("calm-otter-1")["label"].tolist() == ["bad"] * 3
+
+
+def test_json_is_the_report(call: Call, store: str, other: str) -> None:
+    report = json.loads(call("merge", other, "--into", store, "--json", "--dry-run").stdout)
+    assert report["dry_run"] is True
+    assert report["tables"]["default"] == {
+        "rows_added": 1,
+        "mutations_added": 1,
+        "columns_added": ["lr"],
+        "columns_widened": [],
+    }
+    (conflict,) = report["conflicts"]
+    assert (conflict["kind"], conflict["track_id"], conflict["column"]) == ("set/set", "calm-otter-1", "label")
+    assert (conflict["ours"]["value"], conflict["theirs"]["value"], conflict["winner"]) == ("good", "bad", "theirs")
+    assert len(Reader(store)) == 4
+
+
+def test_policy_error_exits_1_prints_the_report_and_writes_nothing(call: Call, store: str, other: str) -> None:
+    result = call("merge", other, "--into", store, "--policy", "error")
+    assert result.exit_code == 1
+    assert "conflicts: 1" in result.stdout
+    assert "Nothing was taken over" in result.stderr
+    assert len(Reader(store)) == 4
+
+
+@pytest.mark.parametrize(("policy", "value"), [("ours", "good"), ("theirs", "bad"), ("latest", "bad")])
+def test_policy_decides(call: Call, store: str, other: str, policy: str, value: str) -> None:
+    assert call("merge", other, "--into", store, "--policy", policy).exit_code == 0
+    assert Reader(store).to_df("calm-otter-1")["label"].tolist() == [value] * 3
+
+
+def test_wrong_use_exits_2(call: Call, store: str, other: str) -> None:
+    assert call("merge", "--into", store).exit_code == 2
+    assert call("merge", other).exit_code == 2
+    assert call("merge", other, "--into", store, "--policy", "mine").exit_code == 2
+    assert call("merge", other, other, "--into", store, "--policy", "ours").exit_code == 2
+
+
+def test_absent_source_exits_3_and_names_near_matches(call: Call, store: str, tmp_path: Path) -> None:
+    result = call("merge", str(tmp_path / "trak.db"), "--into", str(tmp_path / "new.db"))
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert "track.db" in result.stderr
+    assert not (tmp_path / "new.db.events").exists()
