@@ -188,5 +188,7 @@ def test_path_stands_for_its_file_if_the_tracker_was_made_so() -> None:
         with pytest.raises(UsageError, match=r"model\.pt is not there"):
             tracker.log({"weights": Path("model.pt")})
         assert len(tracker) == 1
+        assert tracker.track(str, args=[Path("model.pt")]) == "model.pt"
+        assert tracker.latest["args"] == [Path("model.pt")]
     with Tracker("track.db") as plain:
         assert plain.log({"weights": Path("model.pt")})["weights"] == Path("model.pt")

@@ -344,10 +344,10 @@ class Tracker(RunView):
     def _log_call(self, extra: dict[Any, Any], row: dict[Any, Any]) -> None:
         """Log the row of a call that is over. What no column can hold is in it as text."""
         try:
-            self._record([{**extra, **row}], sample=False)
+            self._record([{**extra, **row}], call=True)
         except UsageError as error:
             logger.warning("The result of %s is logged as text. %s", row.get("function_name"), error)
-            self._record([{**extra, **as_text(row)}], sample=False)
+            self._record([{**extra, **as_text(row)}], call=True)
 
     @overload
     def wrap(self, params: F) -> F: ...
@@ -409,16 +409,19 @@ class Tracker(RunView):
             self._skip, self._unopened = True, error
             return open_store(self.IN_MEMORY, settings=settings)
 
-    def _record(self, given: list[Mapping[Any, Any]], batch: bool = False, sample: bool = True) -> dict[str, Any]:
-        """Check rows, write them and return the last one as it was logged."""
+    def _record(self, given: list[Mapping[Any, Any]], batch: bool = False, call: bool = False) -> dict[str, Any]:
+        """Check rows, write them and return the last one as it was logged.
+
+        The row of a ``call`` was measured while it ran, and a path that it was given stays a path.
+        """
         shapes, params = self._known
         if self._off:
             return self._stamp({**params.shown, **given[-1]}, time.time_ns() // 1000)
         try:
-            if self._sampler is not None and sample:
+            if self._sampler is not None and not call:
                 levels = self._sampler.now()
                 given = [{**levels, **row} if isinstance(row, Mapping) else row for row in given]
-            rows = make_rows(given, params, self._put, files=self._log_files)
+            rows = make_rows(given, params, self._put, files=self._log_files and not call)
             if self._fast:
                 _remember(given, shapes)
             return self._write([row.wire for row in rows], rows[-1].shown, batch)
