@@ -9,48 +9,43 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import hashlib
 import os
-import sqlite3
-import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from xetrack.config import Settings
 from xetrack.errors import (
     ForeignFile,
     InvalidArgument,
     InvalidTable,
+    MissingExtra,
     NotAStore,
-    StorageFailed,
     StoreNotFound,
     TablesWithoutLog,
     storage_error,
 )
 from xetrack.log.log import Facts, FileLog, Log, MemoryLog, check_table
 from xetrack.table import Table
-from xetrack.tables.files import has_rows, is_foreign, set_aside, writable
+from xetrack.tables.base import Backend
+from xetrack.tables.files import is_foreign, refuse_foreign, tables_file
+from xetrack.tables.keeper import Engine, Keeper, make_tables
 from xetrack.tables.projector import Projector
-from xetrack.tables.sqlite import (
-    SqliteTables,
-    TablesConnection,
-    is_tables_file,
-    open_for_users,
-    quote,
-)
+from xetrack.tables.sqlite import is_tables_file
 
 if TYPE_CHECKING:
     from xetrack.log.verify import VerifyReport
-
-_T = TypeVar("_T")
+    from xetrack.tables.duckdb_door import DuckdbConnection
+    from xetrack.tables.sqlite_door import TablesConnection
 
 IN_MEMORY = ":memory:"
 EVENTS_SUFFIX = ".events"
+ENGINES: tuple[Engine, ...] = get_args(Engine)
 
-#: Connections of a parent process: closing one in a forked child could undo the parent's work.
+#: Tables of a parent process: closing them in a forked child could undo the parent's work, or wait for its threads.
 _abandoned: list[Any] = []
 
 
@@ -92,22 +87,19 @@ class Store:
         self.path = path
         self.log = log
         self.settings = settings
-        self._tables_path: Path | None = None
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._reset_process()
 
     def _reset_process(self) -> None:
         self._pid = os.getpid()
         self.lock = threading.RLock()
-        self._backend: SqliteTables | None = None
-        self._projector: Projector | None = None
-        self._users: TablesConnection | None = None
+        self._keepers: dict[str, Keeper] = {}
 
-    @property
-    def backend(self) -> SqliteTables:
-        """The tables, once ``projector`` was called."""
-        assert self._backend is not None
-        return self._backend
+    def keeper(self, engine: str | None = None) -> Keeper:
+        """What holds the tables of an engine, by default of the settings'. Call it, and it, under ``lock``."""
+        name = cast(Engine, engine or self.settings.engine)
+        if name not in self._keepers:
+            self._keepers[name] = Keeper(self.log, name, self.path, self.settings.tables_dir)
+        return self._keepers[name]
 
     @property
     def memory(self) -> bool:
@@ -121,16 +113,19 @@ class Store:
         try:
             if path.is_dir():
                 raise NotAStore(path, "it is a folder")
-            present = path.exists()
-            if self.log.exists():
+            tables = tables_file(path, "sqlite")
+            present, there = tables.exists(), self.log.exists()
+            if there:
                 self.log.check_format()
-                if present and is_foreign(path):
-                    raise ForeignFile(path)
+            if present and (is_foreign(tables) if there else not is_tables_file(tables)):
+                raise ForeignFile(tables)
+            if self.settings.engine == "duckdb" or path.suffix == ".duckdb":
+                refuse_foreign(tables_file(path, "duckdb"), "duckdb")
+            if there:
                 return
-            if present and not is_tables_file(path):
-                raise ForeignFile(path)
-            if present and path.stat().st_size and has_rows(path):
-                raise TablesWithoutLog(path)
+            for engine in ENGINES:
+                if self.keeper(engine).has_rows():
+                    raise TablesWithoutLog(tables_file(path, engine))
             if not create:
                 raise StoreNotFound(path, near(path))
             self.log.create()
@@ -139,167 +134,120 @@ class Store:
 
     # tables
 
-    def table(self, name: str, engine: str = "sqlite") -> Table:
-        """A handle on one table, there or not."""
-        if engine != "sqlite":
-            raise InvalidArgument("engine", f"{engine!r} is none of: sqlite")
+    def table(self, name: str, engine: str | None = None) -> Table:
+        """A handle on one table, there or not, in an engine, by default the settings'.
+
+        Raises:
+            InvalidTable: no table can have that name.
+            MissingExtra: the engine is not installed.
+        """
+        engine = engine or self.settings.engine
+        if engine not in ENGINES:
+            raise InvalidArgument("engine", f"{engine!r} is none of {', '.join(ENGINES)}")
         check_table_name(name)
-        return Table(self, name)
+        if engine == "duckdb":
+            require_duckdb()
+        return Table(self, name, engine)
 
     def tables(self) -> list[str]:
         """Names of the tables that the log has, in alphabetical order."""
         return sorted(self.log.tables())
 
-    def projector(self) -> Projector:
-        """The projector of this process; tables that cannot be read are made anew. Call it under ``lock``."""
-        if self._backend is not None and self._projector is not None and self._backend.current():
-            return self._projector
-        self._close_connections()
-        if self.path is None:
-            self._backend = SqliteTables(None)
-        else:
-            if not self.log.exists():
-                if self.path.exists() and has_rows(self.path):
-                    raise TablesWithoutLog(self.path)
-            self._backend = self._open_tables()
-        self._projector = Projector(self.log, self._backend)
-        return self._projector
-
-    def _open_tables(self) -> SqliteTables:
-        path = self.tables_path()
-        try:
-            backend = SqliteTables(path)
-            backend.states()
-            return backend
-        except ForeignFile:
-            raise
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError as error:
-            if is_foreign(path):
-                raise ForeignFile(path) from error
-            set_aside(path)
-            return SqliteTables(path)
-
-    def tables_path(self) -> Path:
-        """Where the tables lie: beside the log, or in a folder of this machine's where that cannot be written."""
-        assert self.path is not None
-        if self._tables_path is None:
-            folder = self.settings.tables_dir
-            if folder is None and writable(self.path):
-                self._tables_path = self.path
-                return self.path
-            digest = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:16]
-            if folder is None:
-                return self._make_temporary()
-            folder.mkdir(parents=True, exist_ok=True)
-            self._tables_path = folder / f"{self.path.stem}-{digest}.db"
-        return self._tables_path
-
-    def _make_temporary(self) -> Path:
-        """Let the tables lie in a folder of this process: on a full or read-only disk, reading still works."""
-        assert self.path is not None
-        self._temporary = tempfile.TemporaryDirectory(prefix="xetrack-", ignore_cleanup_errors=True)
-        self._tables_path = Path(self._temporary.name) / self.path.name
-        return self._tables_path
-
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """One thread at a time; after a fork, with files of one's own."""
         if self._pid != os.getpid():
-            _abandoned.extend((self._backend, self._projector, self._users))
+            for keeper in self._keepers.values():
+                keeper.abandon()
+                _abandoned.append(keeper)
             self._reset_process()
         with self.lock:
             yield
 
-    def catch_up(self) -> None:
+    def catch_up(self, engine: str | None = None) -> None:
         """Apply everything that was logged to any table before this call."""
         with self.locked():
-            for name in dict.fromkeys([*self.log.tables(), *self._guarded(Projector.known_tables)]):
-                self.catch_up_table(name)
+            for name in self._all_tables(engine):
+                self.catch_up_table(name, engine)
 
-    def _guarded(self, act: Callable[[Projector], _T]) -> _T:
-        """Run something on the projector. Damaged tables are made anew, those that cannot be written elsewhere.
+    def _all_tables(self, engine: str | None) -> list[str]:
+        known = self.keeper(engine).guarded(Projector.known_tables)
+        return list(dict.fromkeys([*self.log.tables(), *known]))
 
-        Raises:
-            StorageFailed: the tables cannot be kept anywhere.
-        """
-        for attempt in (1, 2, 3):
-            try:
-                return act(self.projector())
-            except sqlite3.DatabaseError as error:
-                if self.path is None or attempt == 3:
-                    raise StorageFailed(self.path or Path(self.db), str(error)) from error
-                path = self.tables_path()
-                self._close_connections()
-                if not isinstance(error, sqlite3.OperationalError):
-                    set_aside(path)
-                elif self._temporary is None:
-                    self._make_temporary()
-                else:
-                    raise StorageFailed(path, str(error)) from error
-        raise AssertionError("the third attempt returns or raises")
-
-    def catch_up_table(self, table: str) -> None:
+    def catch_up_table(self, table: str, engine: str | None = None) -> None:
         """Apply everything that was logged to one table before this call."""
         self.log.look(table)
-        self._guarded(lambda projector: projector.catch_up(table))
+        self.keeper(engine).guarded(lambda projector: projector.catch_up(table))
 
-    def replay(self) -> None:
-        """Make all tables again from nothing."""
+    def flush(self, engine: str | None = None) -> None:
+        """Catch up, and let other SQL clients see the rows; of DuckDB tables only if copying them is cheap."""
         with self.locked():
-            for name in dict.fromkeys([*self.log.tables(), *self._guarded(Projector.known_tables)]):
-                self._guarded(partial(Projector.replay, table=name))
+            self.catch_up(engine)
+            self.keeper(engine).publish(partial(self.catch_up, engine))
 
-    def connection(self) -> TablesConnection:
+    def replay(self, engine: str | None = None) -> None:
+        """Make all tables of an engine again from nothing."""
+        with self.locked():
+            keeper = self.keeper(engine)
+            for name in self._all_tables(engine):
+                keeper.guarded(partial(Projector.replay, table=name))
+            keeper.publish(partial(self.catch_up, engine), always=True)
+
+    def connection(self, engine: str | None = None) -> TablesConnection | DuckdbConnection:
         """The read-only connection for users; it catches up before every statement."""
         with self.locked():
-            self.catch_up()
-            if self.path is None:
-                assert self._backend is not None
-                conn = self._backend.conn
-                conn.before = self.catch_up
-                return conn
-            if self._users is None:
-                self._users = open_for_users(self.tables_path(), self.catch_up)
-            return self._users
+            self.catch_up(engine)
+            return self.keeper(engine).connection(partial(self.catch_up, engine), self.locked)
 
     def verify(self) -> VerifyReport:
-        """Check every line and asset, and the tables against a replay of the log."""
+        """Check every line and asset, and the tables of each engine that has any against a replay of the log."""
         from xetrack.log.verify import verify
 
         return verify(self.log, self._differing)
 
     def _differing(self) -> list[str]:
         """What a replay from nothing would make different in the tables, of all that they have read so far."""
-        self.catch_up()
-        fresh = SqliteTables(None)
+        with self.locked():
+            engines = [name for name in ENGINES if name == self.settings.engine or self.keeper(name).exists()]
+            return [found for engine in engines for found in self._differing_in(engine)]
+
+    def _differing_in(self, engine: Engine) -> list[str]:
+        self.catch_up(engine)
+        fresh = make_tables(engine, None)
         found = []
         try:
-            with self.locked():
-                mine, other = self.projector(), Projector(self.log, fresh)
-                for name in mine.known_tables():
-                    # Programs may be logging meanwhile: both sides are held to what these tables have read.
-                    with self.backend.reading():
-                        mine.refresh(name)
-                        other.replay_as_read(name, mine.read_so_far(name))
-                        if not _equal(self.backend, fresh, name):
-                            found.append(f"table {name!r} differs from a replay of its log")
+            keeper = self.keeper(engine)
+            mine, other = keeper.ready, Projector(self.log, fresh)
+            for name in mine.known_tables():
+                # Programs may be logging meanwhile: both sides are held to what these tables have read.
+                with keeper.backend.reading():
+                    mine.refresh(name)
+                    other.replay_as_read(name, mine.read_so_far(name))
+                    if not _equal(keeper.backend, fresh, name):
+                        found.append(f"table {name!r} differs from a replay of its log")
         finally:
             fresh.close()
         return found
-
-    def _close_connections(self) -> None:
-        if self._backend is not None:
-            self._backend.close()
-        # A user may hold the connection: it goes on showing the old file, a fresh one shows the new.
-        self._users = self._backend = self._projector = None
 
     def close(self) -> None:
         """Close the tables. The store may be used again."""
         if self._pid == os.getpid():
             with self.lock:
-                self._close_connections()
+                for keeper in self._keepers.values():
+                    keeper.close()
+
+
+def require_duckdb() -> None:
+    """See that the DuckDB engine can be used.
+
+    Raises:
+        MissingExtra: a package is not installed.
+    """
+    try:
+        import duckdb  # noqa: F401  # only to see that they are there
+        import pyarrow  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra("engine='duckdb'", "duckdb") from error
 
 
 def check_table_name(name: str) -> None:
@@ -328,18 +276,10 @@ def near(path: Path) -> list[str]:
     return [str(path.parent / name) for name in difflib.get_close_matches(path.name, sorted(names), cutoff=0.5)]
 
 
-def _equal(one: SqliteTables, two: SqliteTables, table: str) -> bool:
+def _equal(one: Backend, two: Backend, table: str) -> bool:
     """Whether a table has the same columns and the same rows in the same order."""
-    infos = [
-        [tuple(row[1:3]) for row in backend.conn.run(f"PRAGMA table_info({quote(table)})")] for backend in (one, two)
-    ]
-    if infos[0] != infos[1]:
-        return False
-    cursors = [backend.conn.run(f"SELECT * FROM {quote(table)} ORDER BY _rowid_") for backend in (one, two)]
-    while True:
-        left, right = (cursor.fetchmany(4096) for cursor in cursors)
-        if left != right or not left:
-            return not left and not right
+    (names, rows), (other_names, other_rows) = one.content(table), two.content(table)
+    return names == other_names and all(left == right for left, right in zip_longest(rows, other_rows))
 
 
 __all__ = ["EVENTS_SUFFIX", "IN_MEMORY", "Store", "Table", "check_table_name", "open_store"]

@@ -107,12 +107,6 @@ def test_absent_run_exits_3(call: Call, store: str) -> None:
     assert "calm-otter-1" in result.stderr
 
 
-def test_engine_that_this_release_lacks_is_wrong_usage(call: Call, store: str) -> None:
-    result = call("head", store, "--engine=duckdb")
-    assert result.exit_code == 2
-    assert "sqlite" in result.stderr
-
-
 def test_unknown_engine_is_wrong_usage(call: Call, store: str) -> None:
     assert call("head", store, "--engine=oracle").exit_code == 2
 

@@ -158,7 +158,7 @@ def test_foreign_file_is_not_read_and_not_touched(tmp_path: Path) -> None:
 
 
 def test_arguments_of_later_work_are_named(db: str) -> None:
-    for later in ({"engine": "duckdb"}, {"at": "-2h"}):
+    for later in ({"at": "-2h"},):
         with pytest.raises(InvalidArgument):
             Reader(db, **later)  # type: ignore[arg-type]
 

@@ -24,7 +24,8 @@ from xetrack.track.session import Session
 if TYPE_CHECKING:
     import pandas as pd
 
-    from xetrack.tables.sqlite import TablesConnection
+    from xetrack.tables.duckdb_door import DuckdbConnection
+    from xetrack.tables.sqlite_door import TablesConnection
 
 
 class Reader:
@@ -45,13 +46,11 @@ class Reader:
         at: str | None = None,
     ) -> None:
         settings = Settings.resolve(engine=engine, table=table)
-        if settings.engine != "sqlite":
-            raise InvalidArgument("engine", f"{settings.engine!r} is not built yet, only 'sqlite' is")
         if at is not None:
             raise InvalidArgument("at", "this release does not do that yet")
         self.db = str(db)
         self._store: Store = open_store(db, settings=settings)
-        self._table: Table = self._store.table(settings.table)
+        self._table: Table = self._store.table(settings.table, settings.engine)
         tables = self._store.tables()
         if tables and self._table.name not in tables:
             raise TableNotFound(self._table.name, self.db, tables)
@@ -74,7 +73,7 @@ class Reader:
         return self._table.dtypes
 
     @property
-    def conn(self) -> TablesConnection:
+    def conn(self) -> TablesConnection | DuckdbConnection:
         """A read-only connection that sees everything logged before each query."""
         conn = self._table.connection()
         conn.owner = self  # a reader that nobody else holds must not close under it

@@ -18,7 +18,8 @@ from xetrack.store import Table
 if TYPE_CHECKING:
     import pandas as pd
 
-    from xetrack.tables.sqlite import TablesConnection
+    from xetrack.tables.duckdb_door import DuckdbConnection
+    from xetrack.tables.sqlite_door import TablesConnection
 
 
 class RunView:
@@ -43,7 +44,7 @@ class RunView:
         return self._table.dtypes
 
     @property
-    def conn(self) -> TablesConnection:
+    def conn(self) -> TablesConnection | DuckdbConnection:
         """A read-only connection that sees everything logged before each query."""
         conn = self._table.connection()
         conn.owner = self  # a tracker that nobody else holds must not close under it

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from xetrack.log.cells import BOOL, FLOAT, INT, NULL, TEXT, cell, column_type, flag
+from xetrack.log.cells import BOOL, FLOAT, INT, NULL, TEXT, column_type, flag
 from xetrack.log.events import (
     Event,
     EventUndone,
@@ -36,8 +36,8 @@ from xetrack.log.events import (
 )
 from xetrack.log.log import Log
 from xetrack.log.ranges import Frontier, RangeSet
-from xetrack.tables.base import SLOT_BITS, Backend
-from xetrack.tables.layout import FIXED, OVERFLOW, Column, KeyFacts, Position, arrange, keeps_cells
+from xetrack.tables.base import SLOT_BITS, Backend, Rows
+from xetrack.tables.layout import OVERFLOW, Column, KeyFacts, Position, arrange, keeps_cells
 from xetrack.tables.places import Places, RebuildNeeded, rows_in
 from xetrack.tables.state import TableState, settle, verdict
 
@@ -47,8 +47,6 @@ _BATCH_ROWS = 8192
 _MANY_COLUMNS = 50
 _ONLY_ROWS = frozenset({RowLogged})
 _PLAIN = {float: FLOAT, int: INT, bool: BOOL, str: TEXT, type(None): NULL}
-_NUMBERS = {float, int, bool, type(None)}
-_WORDS = {str, type(None)}
 _SAFE_INT = 2**53 - 1
 _wall, _timestamp = attrgetter("wall"), attrgetter("timestamp")
 _json = msgspec.json.Encoder()
@@ -284,22 +282,19 @@ class Pass:
         kinds: list[set[type]],
     ) -> None:
         """Insert rows of one shape, made column by column."""
-        names = list(FIXED)
-        series: list[Sequence[Any]] = [rows, self._timestamps(events), [event.run for event in events]]
+        cells: list[tuple[Column, Sequence[Any], set[type]]] = []
         extra: list[tuple[str, Sequence[Any]]] = []
         for key, column, types in zip(shape, wires, kinds, strict=True):
             target = self._columns[key]
-            if not target.stored:
+            if target.stored:
+                cells.append((target, column, types))
+            else:
                 extra.append((key, column))
-                continue
-            names.append(target.name)
-            series.append(_cells(column, types, target.type))
+        more = None
         if extra:
-            names.append(OVERFLOW)
-            series.append(
-                [_json.encode({key: column[row] for key, column in extra}).decode() for row in range(len(rows))]
-            )
-        self.backend.insert(self.table, names, zip(*series, strict=True))
+            more = [_json.encode({key: column[row] for key, column in extra}).decode() for row in range(len(rows))]
+        runs = [event.run for event in events]
+        self.backend.insert(self.table, Rows(rows, self._timestamps(events), runs, cells, more))
 
     def _timestamps(self, events: list[RowLogged]) -> list[str]:
         """Local time where the row was logged, from the event's clock."""
@@ -419,8 +414,6 @@ class Pass:
             return
         column = self._columns[event.key]
         value = event.value
-        if column.stored and value is not None:
-            value = cell(value, column.type)
         if event.rows is not None:
             targets = self._targets(frontier.intersection(Frontier.from_wire(event.rows)), key, False)
             self.backend.set_cells(self.table, column, value, None, targets)
@@ -459,13 +452,6 @@ class _Seconds(dict[int, str]):
     def __missing__(self, second: int) -> str:
         text = self[second] = time.strftime("%Y-%m-%d %H:%M:%S.", time.gmtime(second))
         return text
-
-
-def _cells(column: Sequence[Any], types: set[type], kind: str) -> Sequence[Any]:
-    """Cells of one column from wire values, as they are wherever that will do."""
-    if (types <= _NUMBERS and kind in ("int", "float", "bool")) or (types <= _WORDS and kind == "text"):
-        return column
-    return [None if value is None else cell(value, kind) for value in column]
 
 
 def _mask(column: Sequence[Any], types: set[type]) -> int:

@@ -7,11 +7,15 @@ between ``begin`` and ``commit`` are one transaction, bookkeeping included.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from xetrack.tables.layout import Column
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
 
 #: Row numbers of one microsecond: 2**SLOT_BITS. The first row of it takes the middle.
 SLOT_BITS = 11
@@ -37,17 +41,52 @@ class Block(NamedTuple):
     seqs: Sequence[int]
 
 
+#: What a failure of an engine means for the tables: they cannot be read, or cannot be kept where they are.
+Ailment = Literal["damaged", "unwritable"]
+
+
+class Rows(NamedTuple):
+    """Rows of one shape on their way into a table, column by column.
+
+    ``cells`` are wire values, with the set of their Python types; ``more`` is the JSON of
+    the keys past the column limit.
+    """
+
+    places: Sequence[int]
+    timestamps: Sequence[str]
+    runs: Sequence[str]
+    cells: Sequence[tuple[Column, Sequence[Any], set[type]]]
+    more: Sequence[str] | None
+
+
+class Selection(NamedTuple):
+    """Which rows are asked for: of a run or of all, the last ``tail`` of the first ``head``."""
+
+    run: str | None = None
+    head: int | None = None
+    tail: int | None = None
+
+
 class Backend(Protocol):
     """Tables of one store in one engine. Not thread-safe: its owner holds a lock."""
 
     limit: int
+
+    @staticmethod
+    def diagnose(error: Exception) -> Ailment | None:
+        """What an exception out of a verb means; None if it is not the engine's."""
+        ...
+
+    def current(self) -> bool:
+        """Whether the path still names what is open here."""
+        ...
 
     def begin(self, *, large: bool = False) -> None:
         """Start the one writing transaction; waits for another projector. ``large``: a whole table comes."""
         ...
 
     def reading(self) -> AbstractContextManager[None]:
-        """One consistent view for several reads of the bookkeeping."""
+        """One consistent view for several reads."""
         ...
 
     def changed_elsewhere(self) -> bool:
@@ -56,23 +95,27 @@ class Backend(Protocol):
 
     def commit(self) -> None: ...
     def rollback(self) -> None: ...
-
-    # rows
-    def create(self, table: str, columns: Sequence[Column]) -> None:
-        """Make the table anew and empty, with exactly these columns."""
+    def publish(self, *, always: bool = False) -> bool:
+        """Let other SQL clients see what was committed, if that is cheap or ``always``; False: try again, caught up."""
         ...
 
-    def drop(self, table: str) -> None: ...
+    def close(self) -> None: ...
+    def abandon(self) -> None:
+        """In a forked child: the tables are the parent's, neither to be used nor to be closed."""
+        ...
+
+    # rows
+    def create(self, table: str, columns: Sequence[Column], *, size_bytes: int = 0) -> None:
+        """Make the table anew and empty, with exactly these columns; ``size_bytes`` of log will follow."""
+        ...
+
     def add_column(self, table: str, column: Column) -> None: ...
     def reshape(self, table: str, old: Sequence[Column], new: Sequence[Column]) -> None:
         """Give the table the columns ``new``, matched to ``old`` by key, cells copied."""
         ...
 
-    def insert(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """Add rows; each begins with its row number, then the cells of ``columns``."""
-        ...
-
-    def set_cells(self, table: str, column: Column, cell: Any, run: str | None, rows: Sequence[int] | None) -> int:
+    def insert(self, table: str, rows: Rows) -> None: ...
+    def set_cells(self, table: str, column: Column, wire: Any, run: str | None, rows: Sequence[int] | None) -> int:
         """Set one column of a run's rows, or of the rows numbered; count those that exist."""
         ...
 
@@ -80,17 +123,53 @@ class Backend(Protocol):
         """Take rows out of the table: a run's, those numbered, or all."""
         ...
 
-    def taken(self, table: str, low: int, high: int) -> list[int]:
-        """Row numbers in use from ``low`` to ``high``, both included, ascending."""
+    def taken(self, table: str, clocks: Sequence[int]) -> list[int]:
+        """Row numbers in use in these microseconds, which ascend; ascending."""
+        ...
+
+    # reading
+    def has(self, table: str) -> bool:
+        """Whether the table is there."""
+        ...
+
+    def count(self, table: str, run: str | None = None) -> int: ...
+    def runs(self, table: str) -> list[str]:
+        """Track ids, in the order of their first rows."""
+        ...
+
+    def latest_run(self, table: str) -> str | None:
+        """The run of the last row."""
+        ...
+
+    def frame(self, table: str, columns: Sequence[Column], which: Selection) -> pd.DataFrame:
+        """Rows in order, the fixed columns and these; dtypes as ``frames.py`` says."""
+        ...
+
+    def arrow(self, table: str, columns: Sequence[Column], which: Selection) -> pa.Table:
+        """The same as an Arrow table; types as ``arrows.py`` says."""
+        ...
+
+    def records(
+        self, table: str, columns: Sequence[Column], run: str | None, offset: int, limit: int | None, last: bool
+    ) -> list[tuple[Any, ...]]:
+        """Rows in order as Python values, the fixed columns and these. ``last`` counts from the end."""
+        ...
+
+    def find(self, table: str, column: Column | str, wire: Any, run: str | None) -> list[tuple[int, str]]:
+        """Number and run of the rows whose cell is this value, empty if None. A name is that of a fixed column."""
+        ...
+
+    def content(self, table: str) -> tuple[list[tuple[str, str]], Iterator[Any]]:
+        """Names with types of the columns, and all rows in order, some thousand at a time, as they are stored."""
         ...
 
     # bookkeeping
     def states(self) -> dict[str, bytes]: ...
     def save_state(self, table: str, state: bytes) -> None: ...
     def checkpoints(self, table: str) -> dict[str, Checkpoint]: ...
-    def save_checkpoints(self, table: str, checkpoints: dict[str, Checkpoint]) -> None: ...
+    def save_checkpoints(self, table: str, checkpoints: Mapping[str, Checkpoint]) -> None: ...
     def seen(self, table: str) -> dict[str, tuple[int, str]]: ...
-    def save_seen(self, table: str, seen: dict[str, tuple[int, str]]) -> None: ...
+    def save_seen(self, table: str, seen: Mapping[str, tuple[int, str]]) -> None: ...
     def blocks(self, table: str, low: int | None = None, high: int | None = None) -> Iterator[Block]:
         """Blocks with a row in the range, in no order."""
         ...

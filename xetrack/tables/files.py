@@ -12,9 +12,31 @@ import os
 import sqlite3
 from pathlib import Path
 
+from xetrack.errors import ForeignFile
 from xetrack.tables.sqlite import is_tables_file
 
 logger = logging.getLogger("xetrack")
+
+
+def tables_file(store: Path, engine: str) -> Path:
+    """Where an engine's tables of the store at a path lie: ``track.db`` and ``track.duckdb``."""
+    if engine == "sqlite":
+        return store if store.suffix != ".duckdb" else Path(f"{store}.sqlite")
+    if store.suffix == ".duckdb":
+        return store
+    return store.with_suffix(".duckdb") if store.suffix == ".db" else Path(f"{store}.duckdb")
+
+
+def refuse_foreign(path: Path, engine: str) -> None:
+    """Raise ``ForeignFile`` where another program's file stands. The engine itself may have to open it to know."""
+    if path.exists() and (is_foreign(path) if engine == "sqlite" else not _may_be_duckdb(path)):
+        raise ForeignFile(path)
+
+
+def _may_be_duckdb(path: Path) -> bool:
+    with path.open("rb") as file:
+        header = file.read(12)
+    return not header or header[8:] == b"DUCK"
 
 
 def is_foreign(path: Path) -> bool:
@@ -32,8 +54,14 @@ def is_foreign(path: Path) -> bool:
     return bool(names) and not any(name.startswith("_xetrack_") for name in names)
 
 
-def has_rows(path: Path) -> bool:
+def has_rows(path: Path, engine: str = "sqlite") -> bool:
     """Whether the file is a tables file that had something projected into it."""
+    if engine == "duckdb":
+        try:
+            from xetrack.tables.duckdb_file import has_tables
+        except ImportError:
+            return False
+        return has_tables(path)
     try:
         conn = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
         try:
@@ -46,7 +74,7 @@ def has_rows(path: Path) -> bool:
 
 def set_aside(path: Path) -> None:
     """Rename what is left of damaged tables; nothing is overwritten."""
-    for suffix in ("-wal", "-shm", "-journal"):
+    for suffix in ("-wal", "-shm", "-journal", ".wal"):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{path}{suffix}")
     count = 1

@@ -14,6 +14,24 @@ import gc
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from xetrack.log.cells import (
+    ASSET,
+    BIGINT,
+    BOOL,
+    BYTES,
+    DATETIME,
+    FLOAT,
+    INT,
+    INT64,
+    JSON,
+    NONFINITE,
+    cell,
+    flag,
+)
+from xetrack.tables.layout import Column
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -47,6 +65,32 @@ def value(cell: Any, kind: str) -> Any:
     return cell if convert is None else convert(cell)
 
 
+def stitched(more: Sequence[Column]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
+    """Takes the overflow, the last cell of a row, apart into the cells of these columns."""
+
+    def take_apart(row: Sequence[Any]) -> tuple[Any, ...]:
+        keys = msgspec.json.decode(row[-1]) if row[-1] else {}
+        return (*row[:-1], *(cell(keys.get(column.key), column.type) for column in more))
+
+    return take_apart
+
+
+_NUMBER = BOOL | INT | INT64 | BIGINT | FLOAT | NONFINITE
+_OWN_FLAGS = {"bytes": BYTES, "datetime": DATETIME, "json": JSON, "asset": ASSET}
+
+
+def comparable(kind: str, wire: Any) -> str:
+    """The cell type in which a value is compared with a column of type ``kind``; text where no cell can be equal."""
+    mask = flag(wire)
+    if kind in ("bool", "int", "bigint", "float"):
+        if not mask & _NUMBER:
+            return "text"
+        if kind != "float" and mask & (FLOAT | NONFINITE):
+            return "float"
+        return "bigint" if mask & BIGINT and kind != "float" else kind
+    return kind if _OWN_FLAGS.get(kind) == mask else "text"
+
+
 def frame(names: Sequence[str], kinds: Sequence[str], rows: Iterable[Sequence[Any]], chunk: int = 2048) -> pd.DataFrame:
     """Make a data frame of stored rows, column by column.
 
@@ -72,7 +116,7 @@ def frame(names: Sequence[str], kinds: Sequence[str], rows: Iterable[Sequence[An
     finally:
         if collecting:
             gc.enable()
-    series = {name: _series(part, kind) for name, part, kind in zip(names, parts, kinds, strict=True)}
+    series = {name: column_series(part, kind) for name, part, kind in zip(names, parts, kinds, strict=True)}
     made: pd.DataFrame = pd.DataFrame(series, columns=list(names), copy=False)
     return made
 
@@ -81,7 +125,7 @@ def frame(names: Sequence[str], kinds: Sequence[str], rows: Iterable[Sequence[An
 _DTYPES: dict[str, Any] = {"int": "int64", "bool": "bool", "float": "float64"}
 
 
-def _series(parts: list[Any], kind: str) -> Any:
+def column_series(parts: list[Any], kind: str) -> Any:
     """One column from its chunks."""
     import numpy as np
     import pandas as pd

@@ -28,6 +28,11 @@ Position = tuple[int, str, int]
 _TAKEN = (*FIXED, OVERFLOW, "_rowid_")
 
 
+def quote(name: str) -> str:
+    """An SQL identifier for any text, in either engine."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 class KeyFacts(msgspec.Struct):
     """What the live events say about one key: type flags and first appearance."""
 

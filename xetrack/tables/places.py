@@ -58,20 +58,22 @@ class Places:
     def _late(self, clocks: list[int], origins: list[tuple[str, int]]) -> list[int]:
         if self.state.crowded:
             raise RebuildNeeded
+        occupied = self._occupied(sorted(set(clocks)))
         rows: list[int] = []
         index = 0
         while index < len(clocks):
             end = index
             while end < len(clocks) and clocks[end] == clocks[index]:
                 end += 1
-            rows += self._beside(clocks[index], origins[index:end])
+            rows += self._beside(clocks[index], origins[index:end], occupied.get(clocks[index], []))
             index = end
         return rows
 
-    def _beside(self, clock: int, origins: list[tuple[str, int]]) -> list[int]:
+    def _beside(
+        self, clock: int, origins: list[tuple[str, int]], there: list[tuple[tuple[str, int], int]]
+    ) -> list[int]:
         """Rows of one microsecond that has rows already, or may have."""
         low, high = clock << SLOT_BITS, ((clock + 1) << SLOT_BITS) - 1
-        there = self._occupied(low, high)
         placed: list[int] = []
         index = 0
         while index < len(origins):
@@ -98,15 +100,21 @@ class Places:
         self.state.last_row = max(self.state.last_row, placed[-1])
         return placed
 
-    def _occupied(self, low: int, high: int) -> list[tuple[tuple[str, int], int]]:
-        if not self.state.hides and not self.backend.taken(self.table, low, high):
-            return []
+    def _occupied(self, clocks: list[int]) -> dict[int, list[tuple[tuple[str, int], int]]]:
+        """By microsecond, which events have rows there, also hidden ones, with their numbers."""
+        if not self.state.hides:
+            taken = {row >> SLOT_BITS for row in self.backend.taken(self.table, clocks)}
+            if not taken:
+                return {}
+            clocks = [clock for clock in clocks if clock in taken]
+        wanted = set(clocks)
         writers = {number: writer for writer, number in self.numbers.items()}
-        found = []
+        found: dict[int, list[tuple[tuple[str, int], int]]] = {}
+        low, high = clocks[0] << SLOT_BITS, ((clocks[-1] + 1) << SLOT_BITS) - 1
         for block in self.backend.blocks(self.table, low, high):
             for row, seq in zip(block.rows, block.seqs, strict=True):
-                if low <= row <= high:
-                    found.append(((writers[block.writer], seq), row))
+                if row >> SLOT_BITS in wanted:
+                    found.setdefault(row >> SLOT_BITS, []).append(((writers[block.writer], seq), row))
         return found
 
     def remember(self, rows: list[int], origins: list[tuple[str, int]]) -> None:

@@ -222,9 +222,10 @@ class Projector:
         """Project from nothing. Starts again, wiser, when what it met changes what it should have done."""
         settlement = settlement or Settlement()
         starts = {segment.name: 0 for segment in segments}
+        size_bytes = sum(segment.size for segment in segments)
         while True:
             self.backend.forget(table)
-            self.backend.create(table, [])
+            self.backend.create(table, [], size_bytes=size_bytes)
             state = TableState(settlement=settlement)
             run = Pass(self.log, self.backend, table, state, Frontier(), {}, masks or {}, rebuilding=True)
             try:

@@ -1,4 +1,4 @@
-"""SQLite tables: the backend verbs as SQL, and the read-only door for users.
+"""SQLite tables: the backend verbs as SQL.
 
 Rows sit under ``_rowid_``, which is their place in the total order. The file is
 derived: it is written without waiting for the device, and whatever becomes of
@@ -11,21 +11,22 @@ import contextlib
 import os
 import sqlite3
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from xetrack.errors import ForeignFile, ReadOnlyTables, StorageFailed
-from xetrack.tables.base import Block, Checkpoint
-from xetrack.tables.layout import FIXED, OVERFLOW, Column
+from xetrack.errors import ForeignFile
+from xetrack.log.cells import cell
+from xetrack.tables.base import SLOT_BITS, Ailment, Block, Checkpoint, Rows
+from xetrack.tables.layout import FIXED, OVERFLOW, Column, quote
+from xetrack.tables.sqlite_door import BUSY_TIMEOUT_S, TablesConnection
+from xetrack.tables.sqlite_read import SqliteReading
 
 #: In the header of every tables file (``PRAGMA application_id``): "xtrk".
 APPLICATION_ID = 0x7874726B
 _MAGIC = b"SQLite format 3\x00"
-#: Another projector may be replaying a large log; it is waited for.
-BUSY_TIMEOUT_S = 600.0
 _BLOCK_ROWS = 4096
 
 _DECLARED = {
@@ -54,20 +55,6 @@ CREATE INDEX IF NOT EXISTS {schema}._xetrack_blocks_low ON _xetrack_blocks (name
 """
 
 
-#: Pragmas that only tell.
-_PRAGMAS = frozenset(
-    "collation_list compile_options database_list foreign_key_list function_list index_info index_list index_xinfo "
-    "module_list pragma_list table_info table_list table_xinfo".split()
-)
-#: How SQLite words the refusal of a write.
-_REFUSALS = ("readonly database", "because it is a view", "not authorized", "authorization denied", "prohibited")
-
-
-def quote(name: str) -> str:
-    """An SQL identifier for any text."""
-    return '"' + name.replace('"', '""') + '"'
-
-
 def is_tables_file(path: Path) -> bool:
     """Whether the file's header says that it holds tables of ours, sound or damaged."""
     with path.open("rb") as file:
@@ -77,7 +64,7 @@ def is_tables_file(path: Path) -> bool:
     return header[:16] == _MAGIC and header[68:72] == APPLICATION_ID.to_bytes(4, "big")
 
 
-class SqliteTables:
+class SqliteTables(SqliteReading):
     """The tables of one store in one SQLite file, or in memory (``path`` None)."""
 
     limit = 1900
@@ -123,8 +110,17 @@ class SqliteTables:
         execute("COMMIT")
         execute("PRAGMA synchronous=OFF")
 
+    @staticmethod
+    def diagnose(error: Exception) -> Ailment | None:
+        if isinstance(error, sqlite3.OperationalError):
+            return "unwritable"
+        return "damaged" if isinstance(error, sqlite3.DatabaseError) else None
+
     def close(self) -> None:
         self.conn.close()
+
+    def abandon(self) -> None:
+        """Whoever keeps this object keeps SQLite from closing the parent's files."""
 
     def current(self) -> bool:
         """Whether the path still names the file that is open here."""
@@ -177,9 +173,13 @@ class SqliteTables:
             self.conn.run("ROLLBACK")
         self.conn.run("PRAGMA query_only=ON")
 
+    def publish(self, *, always: bool = False) -> bool:
+        """What is committed is in the file: there is nothing to do."""
+        return True
+
     # rows
 
-    def create(self, table: str, columns: Sequence[Column]) -> None:
+    def create(self, table: str, columns: Sequence[Column], *, size_bytes: int = 0) -> None:
         self.drop(table)
         self._make(table, columns)
         self._views(table)
@@ -196,12 +196,6 @@ class SqliteTables:
         if table.casefold() == "default" and not self._kind("events"):
             self.conn.run(f"CREATE VIEW {self.schema}.events AS SELECT * FROM {quote(table)}")
 
-    def _kind(self, name: str) -> str | None:
-        row = self.conn.run(
-            f"SELECT type FROM {self.schema}.sqlite_master WHERE lower(name)=lower(?)", (name,)
-        ).fetchone()
-        return row[0] if row else None
-
     def drop(self, table: str) -> None:
         if table.casefold() in ("default", "events"):
             self._drop_view()
@@ -210,10 +204,6 @@ class SqliteTables:
     def _drop_view(self) -> None:
         if self._kind("events") == "view":
             self.conn.run(f"DROP VIEW {self.schema}.events")
-
-    def has(self, table: str) -> bool:
-        """Whether the table is there."""
-        return self._kind(table) == "table"
 
     def restore_view(self) -> None:
         """Bring the ``events`` view back after a table of that name went."""
@@ -252,17 +242,25 @@ class SqliteTables:
         self.conn.run(f"DROP TABLE {aside}")
         self._views(table)
 
-    def insert(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        names = ["_rowid_", *map(quote, columns)]
-        marks = ",".join("?" * len(names))
-        self.conn.run_many(f"INSERT INTO {quote(table)} ({','.join(names)}) VALUES ({marks})", rows)
+    def insert(self, table: str, rows: Rows) -> None:
+        names = ["_rowid_", *FIXED]
+        series: list[Sequence[Any]] = [rows.places, rows.timestamps, rows.runs]
+        for column, wires, types in rows.cells:
+            names.append(column.name)
+            series.append(_cells(wires, types, column.type))
+        if rows.more is not None:
+            names.append(OVERFLOW)
+            series.append(rows.more)
+        listed, marks = ",".join(map(quote, names)), ",".join("?" * len(names))
+        sql = f"INSERT INTO {quote(table)} ({listed}) VALUES ({marks})"
+        self.conn.run_many(sql, zip(*series, strict=True))
 
-    def set_cells(self, table: str, column: Column, cell: Any, run: str | None, rows: Sequence[int] | None) -> int:
+    def set_cells(self, table: str, column: Column, wire: Any, run: str | None, rows: Sequence[int] | None) -> int:
         if column.stored:
-            change, values = f"{quote(column.name)}=?", [cell]
+            change, values = f"{quote(column.name)}=?", [cell(wire, column.type)]
         else:
             change = f"{OVERFLOW}=_xetrack_put({OVERFLOW}, ?, ?)"
-            values = [column.key, msgspec.json.encode(cell).decode()]
+            values = [column.key, msgspec.json.encode(wire).decode()]
         sql = f"UPDATE {quote(table)} SET {change}"
         return self._on_rows(sql, values, run, rows)
 
@@ -284,9 +282,10 @@ class SqliteTables:
             values = [*values, run]
         return self.conn.run(sql, values).rowcount
 
-    def taken(self, table: str, low: int, high: int) -> list[int]:
+    def taken(self, table: str, clocks: Sequence[int]) -> list[int]:
         sql = f"SELECT _rowid_ FROM {quote(table)} WHERE _rowid_ BETWEEN ? AND ? ORDER BY _rowid_"
-        return [row for (row,) in self.conn.run(sql, (low, high))]
+        ranges = ((clock << SLOT_BITS, ((clock + 1) << SLOT_BITS) - 1) for clock in clocks)
+        return [row for bounds in ranges for (row,) in self.conn.run(sql, bounds)]
 
     # bookkeeping
 
@@ -300,7 +299,7 @@ class SqliteTables:
         sql = 'SELECT segment, "offset", size, mtime_ns, inode, tail, damaged FROM _xetrack_segments WHERE name=?'
         return {row[0]: Checkpoint(*row[1:]) for row in self.conn.run(sql, (table,))}
 
-    def save_checkpoints(self, table: str, checkpoints: dict[str, Checkpoint]) -> None:
+    def save_checkpoints(self, table: str, checkpoints: Mapping[str, Checkpoint]) -> None:
         rows = ((table, segment, *checkpoint) for segment, checkpoint in checkpoints.items())
         self.conn.run_many("INSERT OR REPLACE INTO _xetrack_segments VALUES (?,?,?,?,?,?,?,?)", rows)
 
@@ -308,7 +307,7 @@ class SqliteTables:
         sql = "SELECT writer, number, seqs FROM _xetrack_seen WHERE name=?"
         return {writer: (number, seqs) for writer, number, seqs in self.conn.run(sql, (table,))}
 
-    def save_seen(self, table: str, seen: dict[str, tuple[int, str]]) -> None:
+    def save_seen(self, table: str, seen: Mapping[str, tuple[int, str]]) -> None:
         rows = ((table, writer, number, seqs) for writer, (number, seqs) in seen.items())
         self.conn.run_many("INSERT OR REPLACE INTO _xetrack_seen VALUES (?,?,?,?)", rows)
 
@@ -358,88 +357,12 @@ def _put(overflow: str | None, key: str, value: str) -> str:
     return msgspec.json.encode(keys).decode()
 
 
-class TablesConnection(sqlite3.Connection):
-    """A connection for users: catches up before every statement, refuses to write.
-
-    ``run`` and ``run_many`` are the package's own way in, without either.
-    """
-
-    before: Callable[[], None] | None = None
-    #: Whose connection it is, kept alive by it.
-    owner: object = None
-    #: A user's statement is being prepared: what it may do is decided by ``permits``.
-    asking = False
-
-    def permits(self, action: int, first: str | None, *_: str | None) -> int:
-        """An authorizer: users may not attach files, nor change settings of the connection."""
-        if self.asking and (
-            action in (sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH)
-            or (action == sqlite3.SQLITE_PRAGMA and first not in _PRAGMAS)
-        ):
-            return sqlite3.SQLITE_DENY
-        return sqlite3.SQLITE_OK
-
-    def run(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
-        return sqlite3.Connection.cursor(self).execute(sql, values)
-
-    def __del__(self) -> None:
-        """Close, as dropping a store without closing it is no mistake of the user's."""
-        with contextlib.suppress(sqlite3.Error):
-            self.close()
-
-    def run_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
-        sqlite3.Connection.cursor(self).executemany(sql, rows)
-
-    def cursor(self, factory: Any = None) -> Any:
-        return super().cursor(factory or TablesCursor)
-
-    def execute(self, sql: str, values: Any = (), /) -> sqlite3.Cursor:
-        if self.before is None:
-            return super().execute(sql, values)
-        cursor: sqlite3.Cursor = self.cursor()
-        return cursor.execute(sql, values)
-
-    def executemany(self, sql: str, values: Any, /) -> sqlite3.Cursor:
-        raise ReadOnlyTables()
-
-    def executescript(self, script: str, /) -> sqlite3.Cursor:
-        raise ReadOnlyTables()
+_NUMBERS = {float, int, bool, type(None)}
+_WORDS = {str, type(None)}
 
 
-class TablesCursor(sqlite3.Cursor):
-    """The cursor of a ``TablesConnection``."""
-
-    def execute(self, sql: str, values: Any = (), /) -> TablesCursor:
-        conn: Any = self.connection
-        if conn.before is not None:
-            conn.before()
-        conn.asking = True
-        try:
-            sqlite3.Cursor.execute(self, sql, values)
-        except sqlite3.DatabaseError as error:
-            if any(words in str(error) for words in _REFUSALS):
-                raise ReadOnlyTables() from error
-            raise
-        finally:
-            conn.asking = False
-        return self
-
-    def executemany(self, sql: str, values: Any, /) -> TablesCursor:
-        raise ReadOnlyTables()
-
-
-def open_for_users(path: Path, before: Callable[[], None]) -> TablesConnection:
-    """Open the tables read-only, as schema ``db`` and unqualified alike."""
-    conn = sqlite3.connect(
-        ":memory:", uri=True, isolation_level=None, check_same_thread=False, factory=TablesConnection
-    )
-    try:
-        conn.run("ATTACH ? AS db", (path.absolute().as_uri() + "?mode=ro",))
-        conn.run(f"PRAGMA busy_timeout={int(BUSY_TIMEOUT_S * 1000)}")
-        conn.run("PRAGMA query_only=ON")
-        conn.set_authorizer(conn.permits)
-    except sqlite3.Error as error:
-        conn.close()
-        raise StorageFailed(path, str(error)) from error
-    conn.before = before
-    return conn
+def _cells(wires: Sequence[Any], types: set[type], kind: str) -> Sequence[Any]:
+    """Cells of one column from wire values, as they are wherever that will do."""
+    if (types <= _NUMBERS and kind in ("int", "float", "bool")) or (types <= _WORDS and kind == "text"):
+        return wires
+    return [cell(wire, kind) for wire in wires]

@@ -1,0 +1,194 @@
+"""DuckDB instances and generations: one file with all rows and bookkeeping of a moment.
+
+A generation is written under a private name and moved onto its place; nobody
+ever writes to one that others can see, so nobody waits for a lock
+(docs/decisions/0004).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xetrack.errors import ForeignFile
+
+if TYPE_CHECKING:
+    import duckdb
+
+#: Schemas of a generation and of an instance: users see the views in ``main``.
+ROWS, OWN = "_xetrack_rows", "_xetrack"
+#: Readable by every release of DuckDB from 1.2 on.
+_STORAGE_VERSION = "v1.2.0"
+_STALE_S = 3600
+_counter = itertools.count()
+
+BOOKKEEPING = (
+    "_xetrack_tables (name VARCHAR, state BLOB, row_count BIGINT, last_row BIGINT)",
+    '_xetrack_segments (name VARCHAR, segment VARCHAR, "offset" BIGINT, size BIGINT, mtime_ns BIGINT, '
+    "inode UBIGINT, tail BLOB, damaged BIGINT)",
+    "_xetrack_seen (name VARCHAR, writer VARCHAR, number BIGINT, seqs VARCHAR)",
+    '_xetrack_blocks (name VARCHAR, writer BIGINT, low BIGINT, high BIGINT, "rows" BLOB, seqs BLOB)',
+)
+
+
+def instance() -> duckdb.DuckDBPyConnection:
+    """A DuckDB of its own in memory, with an empty catalog ``db``. It neither loads nor installs extensions."""
+    import duckdb
+
+    conn = duckdb.connect(
+        ":memory:",
+        config={
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "temp_directory": spill_folder(),
+        },
+    )
+    # Else the names of our own variables would be tables.
+    conn.execute("SET python_enable_replacements=false")
+    conn.execute("ATTACH ':memory:' AS db; USE db")
+    return conn
+
+
+def spill_folder() -> str:
+    """Where DuckDB puts what does not fit into memory; it makes the folder when it needs it."""
+    return os.path.join(tempfile.gettempdir(), f"xetrack-spill-{os.getpid()}")
+
+
+def attach(conn: duckdb.DuckDBPyConnection, path: Path) -> bool:
+    """Attach the generation at a path as ``base``, read-only; False if there is none that can be had.
+
+    Raises:
+        ForeignFile: another program's database.
+        duckdb.Error: it cannot be read.
+    """
+    import duckdb
+
+    try:
+        if not path.stat().st_size:
+            return False
+        conn.execute(f"ATTACH {text(path)} AS base (READ_ONLY)")
+    except FileNotFoundError:
+        return False
+    except duckdb.Error as error:
+        if not path.exists() or any(words in str(error).casefold() for words in _IN_USE):
+            return False  # somebody writes into the file itself: the log has it all
+        raise
+    schemas = conn.execute("SELECT schema_name FROM duckdb_schemas() WHERE database_name='base'").fetchall()
+    if (OWN,) in schemas:
+        return True
+    (used,) = conn.execute("SELECT count(*) FROM duckdb_tables() WHERE database_name='base'").fetchone() or (0,)
+    conn.execute("DETACH base")
+    if used:
+        raise ForeignFile(path)
+    return False
+
+
+#: How DuckDB words that another connection has the file open for writing.
+_IN_USE = ("could not set lock", "file handle conflict", "already attached", "being used by another process")
+
+
+def has_tables(path: Path) -> bool:
+    """Whether the file is a generation with a table in it."""
+    import duckdb
+
+    try:
+        with contextlib.closing(instance()) as conn:
+            if not attach(conn, path):
+                return False
+            return bool(conn.execute(f"SELECT 1 FROM base.{OWN}._xetrack_tables").fetchone())
+    except (duckdb.Error, ForeignFile):
+        return False
+
+
+class Draft:
+    """A generation being written, attached to an instance as ``work``, in one transaction."""
+
+    def __init__(self, conn: duckdb.DuckDBPyConnection, target: Path) -> None:
+        _remove_stale(target)
+        self.target = target
+        self.path = target.with_name(f"{target.name}.{os.getpid()}.{next(_counter)}.tmp")
+        self.conn: Any = conn.cursor()
+        self.conn.execute(f"ATTACH {text(self.path)} AS work (STORAGE_VERSION '{_STORAGE_VERSION}')")
+        self.conn.execute("USE work")
+        self.conn.execute("BEGIN")
+        for schema in (ROWS, OWN):
+            self.conn.execute(f"CREATE SCHEMA work.{schema}")
+        for table in BOOKKEEPING:
+            self.conn.execute(f"CREATE TABLE work.{OWN}.{table}")
+
+    def finish(self) -> None:
+        """Commit and close: the file is whole, and stands under its private name."""
+        self.conn.execute("COMMIT")
+        self.conn.execute("CHECKPOINT work")
+        self._detach()
+
+    def abandon(self) -> None:
+        """Leave nothing behind."""
+        import duckdb
+
+        with contextlib.suppress(duckdb.Error):
+            self.conn.execute("ROLLBACK")
+        with contextlib.suppress(duckdb.Error):
+            self._detach()
+        self._unlink()
+
+    def _detach(self) -> None:
+        self.conn.execute("USE memory")
+        self.conn.execute("DETACH work")
+        self.conn.close()
+
+    def _unlink(self) -> None:
+        for path in (self.path, Path(f"{self.path}.wal")):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+@contextlib.contextmanager
+def registered(conn: Any, name: str, table: Any) -> Iterator[None]:
+    """An Arrow table under a name in SQL, for a while."""
+    conn.register(name, table)
+    try:
+        yield
+    finally:
+        conn.unregister(name)
+
+
+def fill(conn: Any, target: str, table: Any) -> None:
+    """Insert an Arrow table, column by column in its order."""
+    with registered(conn, "_xetrack_rows_in", table):
+        conn.execute(f"INSERT INTO {target} SELECT * FROM _xetrack_rows_in")
+
+
+def immortal(*things: object) -> None:
+    """Never destroy these: their threads exist in the parent process only."""
+    import ctypes
+
+    for thing in things:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+
+
+def inode_of(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
+
+
+def _remove_stale(target: Path) -> None:
+    """Remove drafts whose process was killed: nobody has written to them for an hour."""
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(target.parent):
+            if entry.name.startswith(f"{target.name}.") and entry.name.endswith((".tmp", ".tmp.wal")):
+                if time.time() - entry.stat().st_mtime > _STALE_S:
+                    os.unlink(entry.path)
+
+
+def text(value: object) -> str:
+    """An SQL text literal."""
+    return "'" + str(value).replace("'", "''") + "'"

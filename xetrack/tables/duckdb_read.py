@@ -1,0 +1,197 @@
+"""Reading DuckDB tables: rows as Arrow tables, frames and Python values, column by column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from xetrack.tables.base import Selection
+from xetrack.tables.duckdb_cells import SQL_TYPES, DoesNotFit, duckdb_cell, series
+from xetrack.tables.duckdb_layers import ROW, Layers
+from xetrack.tables.frames import comparable, value
+from xetrack.tables.layout import FIXED, OVERFLOW, Column, quote
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+#: The largest number that LIMIT takes.
+_MOST = 2**62
+_CHUNK_ROWS = 4096
+
+
+class DuckdbReading:
+    """The reading verbs of ``DuckdbTables``."""
+
+    conn: Any
+    layers: Mapping[str, Layers]
+
+    def has(self, table: str) -> bool:
+        return table in self.layers
+
+    def count(self, table: str, run: str | None = None) -> int:
+        if run is None:
+            return self.layers[table].count
+        sql = f"SELECT count(*) FROM ({self.layers[table].relation(['track_id'])}) WHERE track_id=?"
+        return int(self.conn.execute(sql, [run]).fetchone()[0])
+
+    def runs(self, table: str) -> list[str]:
+        relation = self.layers[table].relation(["track_id"])
+        sql = f"SELECT track_id FROM ({relation}) GROUP BY track_id ORDER BY min({ROW})"
+        return [run for (run,) in self.conn.execute(sql).fetchall()]
+
+    def latest_run(self, table: str) -> str | None:
+        relation = self.layers[table].relation(["track_id"])
+        row = self.conn.execute(f"SELECT arg_max(track_id, {ROW}) FROM ({relation})").fetchone()
+        return row[0] if row else None
+
+    def frame(self, table: str, columns: Sequence[Column], which: Selection) -> pd.DataFrame:
+        from xetrack.tables.arrows import frame_of_arrow
+
+        found, kinds = self._fetch(table, columns, which)
+        return frame_of_arrow(found, kinds)
+
+    def arrow(self, table: str, columns: Sequence[Column], which: Selection) -> pa.Table:
+        import pyarrow as pa
+
+        from xetrack.tables.arrows import final
+
+        found, kinds = self._fetch(table, columns, which)
+        made = [final(column.chunks, kind) for column, kind in zip(found.columns, kinds, strict=True)]
+        return pa.table(made, names=found.column_names)
+
+    def _fetch(self, table: str, columns: Sequence[Column], which: Selection) -> tuple[pa.Table, list[str]]:
+        """Columns as DuckDB gives them to Arrow, large integers as text, with their types."""
+        stored, more = [c for c in columns if c.stored], [c for c in columns if not c.stored]
+        names = [*FIXED, *(column.name for column in stored), *([OVERFLOW] if more else [])]
+        found = fetch_arrow(self._select(table, names, which.run, which.head, which.tail))
+        kinds = ["text", "text", *(column.type for column in stored)]
+        if more:
+            texts = found.column(OVERFLOW).to_pylist()
+            found = found.drop_columns([OVERFLOW])
+            keys = [msgspec.json.decode(text) if text else {} for text in texts]
+            for column in more:
+                found = found.append_column(column.name, _of_overflow([row.get(column.key) for row in keys], column))
+                kinds.append(column.type)
+        return found, kinds
+
+    def _select(self, table: str, names: Sequence[str], run: str | None, head: int | None, tail: int | None) -> Any:
+        layers = self.layers[table]
+        relation = layers.relation(list(dict.fromkeys([*names, "track_id"])))
+        where, values = (" WHERE track_id=?", [run]) if run is not None else ("", [])
+        listed = ", ".join(
+            f"CAST({quote(name)} AS VARCHAR) AS {quote(name)}" if layers.types[name] == "HUGEINT" else quote(name)
+            for name in names
+        )
+        # Rows that lie in order come in order; sorting a million of them takes longer than reading them.
+        in_order = layers.in_order and head is None and tail is None
+        sql = f"SELECT * FROM ({relation}){where}{'' if in_order else f' ORDER BY {ROW}'}"
+        if head is not None:
+            sql += f" LIMIT {min(max(head, 0), _MOST)}"
+        if tail is not None:
+            sql = f"SELECT * FROM ({sql}) ORDER BY {ROW} DESC LIMIT {min(max(tail, 0), _MOST)}"
+        order = "" if in_order else f" ORDER BY {ROW}"
+        return self.conn.sql(f"SELECT {listed} FROM ({sql}){order}", params=values)
+
+    def records(
+        self, table: str, columns: Sequence[Column], run: str | None, offset: int, limit: int | None, last: bool
+    ) -> list[tuple[Any, ...]]:
+        stored, more = [c for c in columns if c.stored], [c for c in columns if not c.stored]
+        names = [*FIXED, *(column.name for column in stored), *([OVERFLOW] if more else [])]
+        where, values = (" WHERE track_id=?", [run]) if run is not None else ("", [])
+        relation = self.layers[table].relation(list(dict.fromkeys([*names, "track_id"])))
+        sql = f"SELECT {', '.join(map(quote, names))} FROM ({relation}){where} ORDER BY {ROW}{' DESC' if last else ''}"
+        sql += f" LIMIT {_MOST if limit is None else min(max(limit, 0), _MOST)} OFFSET {min(offset, _MOST)}"
+        found = self.conn.execute(sql, values).fetchall()
+        if last:
+            found.reverse()
+        kinds = ["text", "text", *(column.type for column in stored)]
+        rows = []
+        for row in found:
+            cells = [_python(cell, kind) for cell, kind in zip(row, kinds, strict=False)]
+            if more:
+                keys = msgspec.json.decode(row[-1]) if row[-1] else {}
+                cells += [value(_text_or_cell(keys.get(column.key), column), column.type) for column in more]
+            rows.append(tuple(cells))
+        return rows
+
+    def find(self, table: str, column: Column | str, wire: Any, run: str | None) -> list[tuple[int, str]]:
+        layers = self.layers[table]
+        kind = "text" if isinstance(column, str) else column.type
+        where, values = (" WHERE track_id=?", [run]) if run is not None else ("", [])
+        if not isinstance(column, str) and not column.stored:
+            relation = layers.relation(["track_id", OVERFLOW])
+            sql = f"SELECT {ROW}, track_id, {OVERFLOW} FROM ({relation}){where} ORDER BY {ROW}"
+            target = _text_or_cell(wire, column) if wire is None or comparable(kind, wire) == kind else None
+            if wire is not None and target is None:
+                return []
+            rows = self.conn.execute(sql, values).fetchall()
+            wires = [msgspec.json.decode(row[2]).get(column.key) if row[2] else None for row in rows]
+            return [row[:2] for row, own in zip(rows, wires, strict=True) if _text_or_cell(own, column) == target]
+        name = column if isinstance(column, str) else column.name
+        condition, more_values = _equals(quote(name), layers.types[name], kind, wire)
+        relation = layers.relation(list(dict.fromkeys([name, "track_id"])))
+        where = f"{where} AND {condition}" if where else f" WHERE {condition}"
+        sql = f"SELECT {ROW}, track_id FROM ({relation}){where} ORDER BY {ROW}"
+        found: list[tuple[int, str]] = self.conn.execute(sql, [*values, *more_values]).fetchall()
+        return found
+
+    def content(self, table: str) -> tuple[list[tuple[str, str]], Iterator[Any]]:
+        layers = self.layers[table]
+        # Floats as text, since NaN is not equal to itself.
+        listed = ", ".join(
+            f"CAST({quote(name)} AS VARCHAR)" if sql_type == "DOUBLE" else quote(name)
+            for name, sql_type in layers.types.items()
+        )
+        cursor = self.conn.cursor()
+        cursor.execute(f"SELECT {listed} FROM ({layers.relation()}) ORDER BY {ROW}")
+        return list(layers.types.items()), iter(lambda: cursor.fetchmany(_CHUNK_ROWS), [])
+
+
+def fetch_arrow(result: Any) -> Any:
+    """What a query gave as an Arrow table; releases of DuckDB call it differently."""
+    return result.to_arrow_table() if hasattr(result, "to_arrow_table") else result.fetch_arrow_table()
+
+
+def _of_overflow(wires: list[Any], column: Column) -> Any:
+    sql_type = SQL_TYPES[column.type]
+    try:
+        return series(wires, {type(wire) for wire in wires}, column.type, sql_type)
+    except DoesNotFit:
+        return series(wires, {type(wire) for wire in wires}, column.type, "VARCHAR")
+
+
+def _text_or_cell(wire: Any, column: Column) -> Any:
+    try:
+        return duckdb_cell(wire, column.type, SQL_TYPES[column.type])
+    except DoesNotFit:
+        return duckdb_cell(wire, column.type, "VARCHAR")
+
+
+def _python(cell: Any, kind: str) -> Any:
+    """The Python value of a cell: as DuckDB gives it, unless it is the text of something."""
+    return value(cell, kind) if isinstance(cell, str) else cell
+
+
+def _equals(name: str, sql_type: str, kind: str, wire: Any) -> tuple[str, list[Any]]:
+    """A condition for the cells that are a value, with its values."""
+    if wire is None:
+        return f"{name} IS NULL", []
+    like = comparable(kind, wire)
+    if kind == "null" or (like != kind and "text" in (like, kind) and kind != "text"):
+        return "false", []
+    try:
+        if kind in ("bool", "int", "bigint", "float"):
+            number = duckdb_cell(wire, like, SQL_TYPES[like])
+            if sql_type == "DOUBLE":
+                return f"{name}=CAST(? AS DOUBLE)", [float(number)]
+            if number != number or number in (float("inf"), float("-inf")) or int(number) != number:
+                return "false", []
+            if sql_type == "VARCHAR":
+                return f"{name}=?", [str(int(number))]
+            return f"CAST({name} AS HUGEINT)=CAST(? AS HUGEINT)", [str(int(number))]
+        return f"{name}=CAST(? AS {sql_type})", [duckdb_cell(wire, kind, sql_type)]
+    except DoesNotFit:
+        return "false", []

@@ -1,0 +1,199 @@
+"""Keeps the tables of one engine open: where they lie, and what to do when that fails.
+
+Tables are derived, so damaged ones are put aside and made anew, and where they
+cannot be written they lie in a folder of this process. What is not ours is never
+touched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from xetrack.errors import StorageFailed, TablesWithoutLog
+from xetrack.log.log import Log
+from xetrack.tables import files
+from xetrack.tables.base import Backend
+from xetrack.tables.projector import Projector
+from xetrack.tables.sqlite import SqliteTables
+from xetrack.tables.sqlite_door import TablesConnection, open_for_users
+
+if TYPE_CHECKING:
+    from xetrack.tables.duckdb_door import DuckdbConnection
+
+_T = TypeVar("_T")
+Engine = Literal["sqlite", "duckdb"]
+_PUBLISH_ATTEMPTS = 5
+
+
+def make_tables(engine: Engine, path: Path | None) -> Backend:
+    """The tables of an engine at a path, or in memory.
+
+    Raises:
+        ForeignFile: another program's file stands there.
+    """
+    if engine == "sqlite":
+        return SqliteTables(path)
+    from xetrack.tables.duckdb import DuckdbTables
+
+    return DuckdbTables(path)
+
+
+class Keeper:
+    """The tables of one engine beside one log. Its owner holds a lock around every call."""
+
+    def __init__(self, log: Log, engine: Engine, store_path: Path | None, tables_dir: Path | None) -> None:
+        self.log, self.engine = log, engine
+        self.home = None if store_path is None else files.tables_file(store_path, engine)
+        self._tables_dir = tables_dir
+        self._path: Path | None = None
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._backend: Backend | None = None
+        self._projector: Projector | None = None
+        self._users: Any = None
+
+    @property
+    def backend(self) -> Backend:
+        """The tables, once ``projector`` was called."""
+        assert self._backend is not None
+        return self._backend
+
+    @property
+    def ready(self) -> Projector:
+        """The projector as the last catch-up left it. ``projector`` may begin anew, with less read."""
+        assert self._projector is not None
+        return self._projector
+
+    def projector(self) -> Projector:
+        """The projector of this process; tables that cannot be read are made anew."""
+        if self._backend is not None and self._projector is not None and self._backend.current():
+            return self._projector
+        self._drop()
+        if self.home is not None and not self.log.exists() and self.has_rows():
+            raise TablesWithoutLog(self.home)
+        self._backend = self._open()
+        self._projector = Projector(self.log, self._backend)
+        return self._projector
+
+    def _open(self) -> Backend:
+        path = None if self.home is None else self.path()
+        for _ in range(2):
+            try:
+                backend = make_tables(self.engine, path)
+                backend.states()
+                return backend
+            except Exception as error:
+                if path is None or diagnose(self.engine, error) != "damaged":
+                    raise
+                files.refuse_foreign(path, self.engine)
+                files.set_aside(path)
+        return make_tables(self.engine, path)
+
+    def has_rows(self) -> bool:
+        """Whether something was projected into the tables that lie beside the log."""
+        return self.home is not None and self.home.exists() and files.has_rows(self.home, self.engine)
+
+    def exists(self) -> bool:
+        """Whether there are tables, here or on disk."""
+        return self._backend is not None or (self.home is not None and self.path().exists())
+
+    def path(self) -> Path:
+        """Where the tables lie: beside the log, or in a folder of this machine's where that cannot be written."""
+        assert self.home is not None
+        if self._path is None:
+            if self._tables_dir is not None:
+                digest = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:16]
+                self._tables_dir.mkdir(parents=True, exist_ok=True)
+                self._path = self._tables_dir / f"{self.home.stem}-{digest}{self.home.suffix}"
+            elif files.writable(self.home):
+                self._path = self.home
+            else:
+                return self._make_temporary()
+        return self._path
+
+    def _make_temporary(self) -> Path:
+        """Let the tables lie in a folder of this process: on a full or read-only disk, reading still works."""
+        assert self.home is not None
+        self._temporary = tempfile.TemporaryDirectory(prefix="xetrack-", ignore_cleanup_errors=True)
+        self._path = Path(self._temporary.name) / self.home.name
+        return self._path
+
+    def guarded(self, act: Callable[[Projector], _T]) -> _T:
+        """Run something on the projector. Damaged tables are made anew, those that cannot be written elsewhere.
+
+        Raises:
+            StorageFailed: the tables cannot be kept anywhere.
+        """
+        for attempt in (1, 2, 3):
+            try:
+                return act(self.projector())
+            except Exception as error:
+                ailment = diagnose(self.engine, error)
+                if ailment is None:
+                    raise
+                if self.home is None or attempt == 3:
+                    raise StorageFailed(self.home or Path(":memory:"), str(error)) from error
+                path = self.path()
+                self._drop()
+                if ailment == "damaged":
+                    files.set_aside(path)
+                elif self._temporary is None:
+                    self._make_temporary()
+                else:
+                    raise StorageFailed(path, str(error)) from error
+        raise AssertionError("the third attempt returns or raises")
+
+    def connection(
+        self, catch_up: Callable[[], None], locked: Callable[[], AbstractContextManager[None]]
+    ) -> TablesConnection | DuckdbConnection:
+        """The read-only connection for users; it calls ``catch_up`` before every statement."""
+        backend = self.backend
+        if isinstance(backend, SqliteTables):
+            if self.home is None:
+                backend.conn.before = catch_up
+                return backend.conn
+            if self._users is None:
+                self._users = open_for_users(self.path(), catch_up)
+        elif self._users is None or self._users.closed:
+            from xetrack.tables.duckdb_door import DuckdbConnection
+
+            self._users = DuckdbConnection(lambda: self.backend, catch_up, locked)
+        users: TablesConnection | DuckdbConnection = self._users
+        return users
+
+    def publish(self, catch_up: Callable[[], None], *, always: bool = False) -> None:
+        """Let other SQL clients see the rows, if that is cheap or ``always``."""
+        for _ in range(_PUBLISH_ATTEMPTS):
+            if self._backend is None or self.guarded(lambda _: self.backend.publish(always=always)):
+                return
+            catch_up()
+
+    def close(self) -> None:
+        self._drop()
+        self._users = None
+
+    def abandon(self) -> None:
+        """In a forked child: neither use nor destroy what belongs to the parent's threads."""
+        if self._backend is not None:
+            self._backend.abandon()
+
+    def _drop(self) -> None:
+        if self._backend is not None:
+            self._backend.close()
+        if self.engine == "sqlite":
+            # A user may hold the connection: it goes on showing the old file, a fresh one shows the new.
+            self._users = None
+        self._backend = self._projector = None
+
+
+def diagnose(engine: Engine, error: Exception) -> Any:
+    if engine == "sqlite":
+        return SqliteTables.diagnose(error)
+    from xetrack.tables.duckdb import DuckdbTables
+
+    return DuckdbTables.diagnose(error)

@@ -1,0 +1,113 @@
+"""The read-only door to SQLite tables: what ``tracker.conn`` and ``xt sql`` are handed.
+
+It catches up before each statement and refuses to write, as the next rebuild
+would undo a change made here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from xetrack.errors import ReadOnlyTables, StorageFailed
+
+#: Another projector may be replaying a large log; it is waited for.
+BUSY_TIMEOUT_S = 600.0
+
+#: Pragmas that only tell.
+_PRAGMAS = frozenset(
+    "collation_list compile_options database_list foreign_key_list function_list index_info index_list index_xinfo "
+    "module_list pragma_list table_info table_list table_xinfo".split()
+)
+#: How SQLite words the refusal of a write.
+_REFUSALS = ("readonly database", "because it is a view", "not authorized", "authorization denied", "prohibited")
+
+
+class TablesConnection(sqlite3.Connection):
+    """A connection for users: catches up before every statement, refuses to write.
+
+    ``run`` and ``run_many`` are the package's own way in, without either.
+    """
+
+    before: Callable[[], None] | None = None
+    #: Whose connection it is, kept alive by it.
+    owner: object = None
+    #: A user's statement is being prepared: what it may do is decided by ``permits``.
+    asking = False
+
+    def permits(self, action: int, first: str | None, *_: str | None) -> int:
+        """An authorizer: users may not attach files, nor change settings of the connection."""
+        if self.asking and (
+            action in (sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH)
+            or (action == sqlite3.SQLITE_PRAGMA and first not in _PRAGMAS)
+        ):
+            return sqlite3.SQLITE_DENY
+        return sqlite3.SQLITE_OK
+
+    def run(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+        return sqlite3.Connection.cursor(self).execute(sql, values)
+
+    def __del__(self) -> None:
+        """Close, as dropping a store without closing it is no mistake of the user's."""
+        with contextlib.suppress(sqlite3.Error):
+            self.close()
+
+    def run_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        sqlite3.Connection.cursor(self).executemany(sql, rows)
+
+    def cursor(self, factory: Any = None) -> Any:
+        return super().cursor(factory or TablesCursor)
+
+    def execute(self, sql: str, values: Any = (), /) -> sqlite3.Cursor:
+        if self.before is None:
+            return super().execute(sql, values)
+        cursor: sqlite3.Cursor = self.cursor()
+        return cursor.execute(sql, values)
+
+    def executemany(self, sql: str, values: Any, /) -> sqlite3.Cursor:
+        raise ReadOnlyTables()
+
+    def executescript(self, script: str, /) -> sqlite3.Cursor:
+        raise ReadOnlyTables()
+
+
+class TablesCursor(sqlite3.Cursor):
+    """The cursor of a ``TablesConnection``."""
+
+    def execute(self, sql: str, values: Any = (), /) -> TablesCursor:
+        conn: Any = self.connection
+        if conn.before is not None:
+            conn.before()
+        conn.asking = True
+        try:
+            sqlite3.Cursor.execute(self, sql, values)
+        except sqlite3.DatabaseError as error:
+            if any(words in str(error) for words in _REFUSALS):
+                raise ReadOnlyTables() from error
+            raise
+        finally:
+            conn.asking = False
+        return self
+
+    def executemany(self, sql: str, values: Any, /) -> TablesCursor:
+        raise ReadOnlyTables()
+
+
+def open_for_users(path: Path, before: Callable[[], None]) -> TablesConnection:
+    """Open the tables read-only, as schema ``db`` and unqualified alike."""
+    conn = sqlite3.connect(
+        ":memory:", uri=True, isolation_level=None, check_same_thread=False, factory=TablesConnection
+    )
+    try:
+        conn.run("ATTACH ? AS db", (path.absolute().as_uri() + "?mode=ro",))
+        conn.run(f"PRAGMA busy_timeout={int(BUSY_TIMEOUT_S * 1000)}")
+        conn.run("PRAGMA query_only=ON")
+        conn.set_authorizer(conn.permits)
+    except sqlite3.Error as error:
+        conn.close()
+        raise StorageFailed(path, str(error)) from error
+    conn.before = before
+    return conn

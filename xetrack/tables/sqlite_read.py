@@ -1,0 +1,125 @@
+"""Reading SQLite tables: rows as frames, Arrow tables and Python values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from xetrack.log.cells import cell
+from xetrack.tables.base import Selection
+from xetrack.tables.frames import comparable, frame, stitched, value
+from xetrack.tables.layout import FIXED, OVERFLOW, Column, quote
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+    from xetrack.tables.sqlite_door import TablesConnection
+
+#: The largest number that SQLite takes.
+_MOST = 2**63 - 1
+_CHUNK_ROWS = 4096
+
+
+class SqliteReading:
+    """The reading verbs of ``SqliteTables``."""
+
+    conn: TablesConnection
+    schema: str
+
+    def _kind(self, name: str) -> str | None:
+        """Whether a name is a table's or a view's."""
+        row = self.conn.run(
+            f"SELECT type FROM {self.schema}.sqlite_master WHERE lower(name)=lower(?)", (name,)
+        ).fetchone()
+        return row[0] if row else None
+
+    def has(self, table: str) -> bool:
+        return self._kind(table) == "table"
+
+    def count(self, table: str, run: str | None = None) -> int:
+        where, values = _of_run(run)
+        return int(self.conn.run(f"SELECT count(*) FROM {quote(table)}{where}", values).fetchone()[0])
+
+    def runs(self, table: str) -> list[str]:
+        sql = f"SELECT track_id FROM {quote(table)} GROUP BY track_id ORDER BY min(_rowid_)"
+        return [run for (run,) in self.conn.run(sql)]
+
+    def latest_run(self, table: str) -> str | None:
+        row = self.conn.run(f"SELECT track_id FROM {quote(table)} ORDER BY _rowid_ DESC LIMIT 1").fetchone()
+        return row[0] if row else None
+
+    def frame(self, table: str, columns: Sequence[Column], which: Selection) -> pd.DataFrame:
+        names, kinds, rows = self._rows(table, columns, which)
+        return frame(names, kinds, rows)
+
+    def arrow(self, table: str, columns: Sequence[Column], which: Selection) -> pa.Table:
+        from xetrack.tables.arrows import arrow_of_cells
+
+        names, kinds, rows = self._rows(table, columns, which)
+        return arrow_of_cells(names, kinds, rows)
+
+    def _rows(
+        self, table: str, columns: Sequence[Column], which: Selection
+    ) -> tuple[list[str], list[str], Iterator[Sequence[Any]] | Any]:
+        """Names, types and a cursor over stored cells."""
+        ordered, more, listed = _split(columns)
+        where, values = _of_run(which.run)
+        sql = f"SELECT _rowid_ AS _xetrack_row, {listed} FROM {quote(table)}{where} ORDER BY _rowid_"
+        if which.head is None and which.tail is None:
+            sql = f"SELECT {listed} FROM {quote(table)}{where} ORDER BY _rowid_"
+        else:
+            if which.head is not None:
+                sql += " LIMIT ?"
+                values.append(min(max(which.head, 0), _MOST))
+            if which.tail is not None:
+                sql = f"SELECT * FROM ({sql}) ORDER BY _xetrack_row DESC LIMIT ?"
+                values.append(min(max(which.tail, 0), _MOST))
+            sql = f"SELECT {listed} FROM ({sql}) ORDER BY _xetrack_row"
+        cursor = self.conn.run(sql, values)
+        names, kinds = [*FIXED, *(c.name for c in ordered)], ["text", "text", *(c.type for c in ordered)]
+        return names, kinds, map(stitched(more), cursor) if more else cursor
+
+    def records(
+        self, table: str, columns: Sequence[Column], run: str | None, offset: int, limit: int | None, last: bool
+    ) -> list[tuple[Any, ...]]:
+        ordered, more, listed = _split(columns)
+        where, values = _of_run(run)
+        sql = (
+            f"SELECT {listed} FROM {quote(table)}{where} ORDER BY _rowid_ {'DESC' if last else 'ASC'} LIMIT ? OFFSET ?"
+        )
+        found = self.conn.run(sql, [*values, -1 if limit is None else min(limit, _MOST), min(offset, _MOST)]).fetchall()
+        if last:
+            found.reverse()
+        rows = map(stitched(more), found) if more else found
+        kinds = ["text", "text", *(column.type for column in ordered)]
+        return [tuple(map(value, row, kinds)) for row in rows]
+
+    def find(self, table: str, column: Column | str, wire: Any, run: str | None) -> list[tuple[int, str]]:
+        where, values = _of_run(run)
+        kind = "text" if isinstance(column, str) else column.type
+        target = None if wire is None else cell(wire, comparable(kind, wire))
+        if isinstance(column, str) or column.stored:
+            name = column if isinstance(column, str) else column.name
+            where = f"{where} AND {quote(name)} IS ?" if where else f" WHERE {quote(name)} IS ?"
+            sql = f"SELECT _rowid_, track_id FROM {quote(table)}{where}"
+            return self.conn.run(sql, [*values, target]).fetchall()
+        taken_apart = stitched([column])
+        sql = f"SELECT _rowid_, track_id, {OVERFLOW} FROM {quote(table)}{where}"
+        return [(row[0], row[1]) for row in map(taken_apart, self.conn.run(sql, values)) if row[2] == target]
+
+    def content(self, table: str) -> tuple[list[tuple[str, str]], Iterator[Any]]:
+        names = [(row[1], row[2]) for row in self.conn.run(f"PRAGMA table_info({quote(table)})")]
+        cursor = self.conn.run(f"SELECT * FROM {quote(table)} ORDER BY _rowid_")
+        return names, iter(lambda: cursor.fetchmany(_CHUNK_ROWS), [])
+
+
+def _split(columns: Sequence[Column]) -> tuple[list[Column], list[Column], str]:
+    """Columns as a row has them, those of them in the overflow, and what to select."""
+    stored, more = [c for c in columns if c.stored], [c for c in columns if not c.stored]
+    names = [*FIXED, *(column.name for column in stored), *([OVERFLOW] if more else [])]
+    return [*stored, *more], more, ", ".join(map(quote, names))
+
+
+def _of_run(run: str | None) -> tuple[str, list[Any]]:
+    return ("", []) if run is None else (" WHERE track_id=?", [run])
