@@ -164,6 +164,11 @@ class Store:
         with self.lock:
             yield
 
+    def projector(self, engine: str | None = None) -> Projector:
+        """What the tables of an engine know about their log, as the last catch-up left it. Call it under ``lock``."""
+        keeper = self.keeper(engine)
+        return keeper.ready if keeper.is_open else keeper.projector()
+
     def catch_up(self, engine: str | None = None) -> None:
         """Apply everything that was logged to any table before this call."""
         with self.locked():

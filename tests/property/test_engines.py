@@ -20,7 +20,7 @@ from xetrack.tables.sqlite import SqliteTables
 
 pytest.importorskip("duckdb")
 
-from xetrack.tables.duckdb import DuckdbTables  # noqa: E402  # after the skip
+from xetrack.tables.duckdb import DuckdbTables  # after the skip
 
 #: Values beside those of the projection's test, which both engines must show alike.
 ODD = [
@@ -62,7 +62,7 @@ def histories(draw: Any) -> list[list[Any]]:
     return history(steps)
 
 
-def shown(projector: Projector, backend: Backend, which: Selection = Selection()) -> pd.DataFrame:
+def shown(projector: Projector, backend: Backend, which: Selection) -> pd.DataFrame:
     columns = projector.state("default").columns
     if not backend.has("default"):
         return frame(list(FIXED), ["text", "text"], [])

@@ -25,9 +25,10 @@ from xetrack.log.events import Event, PayloadRedacted, RowLogged, WriterStarted,
 from xetrack.log.log import Log
 from xetrack.log.merged import Run
 from xetrack.log.ranges import Frontier
-from xetrack.tables.layout import FIXED, OVERFLOW, Column
+from xetrack.tables.layout import FIXED, OVERFLOW, Column, quote
 from xetrack.tables.projector import Projector
-from xetrack.tables.sqlite import SqliteTables, open_for_users, quote
+from xetrack.tables.sqlite import SqliteTables
+from xetrack.tables.sqlite_door import open_for_users
 
 _FIXED_COLUMNS = (Column("timestamp", "timestamp", "datetime"), Column("track_id", "track_id", "text"))
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)

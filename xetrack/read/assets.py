@@ -25,8 +25,7 @@ from xetrack.log.cells import DIGEST_DIGITS
 from xetrack.log.events import AssetRemoved
 from xetrack.read.asset_events import AssetEvents, NamedAsset
 from xetrack.read.extracted import extraction_path
-from xetrack.tables.layout import FIXED
-from xetrack.tables.sqlite import quote
+from xetrack.tables.layout import FIXED, quote
 
 if TYPE_CHECKING:
     from xetrack.store import Table

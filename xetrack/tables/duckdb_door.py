@@ -122,9 +122,8 @@ class DuckdbConnection:
     def rowcount(self) -> int:
         return -1
 
-    def fetchone(self) -> tuple[Any, ...] | None:
-        row: tuple[Any, ...] | None = self._executed().fetchone()
-        return row
+    def fetchone(self) -> Any:
+        return self._executed().fetchone()
 
     def fetchmany(self, size: int = 1) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = self._executed().fetchmany(size)

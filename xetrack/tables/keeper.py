@@ -64,6 +64,10 @@ class Keeper:
         return self._backend
 
     @property
+    def is_open(self) -> bool:
+        return self._projector is not None
+
+    @property
     def ready(self) -> Projector:
         """The projector as the last catch-up left it. ``projector`` may begin anew, with less read."""
         assert self._projector is not None
