@@ -14,6 +14,7 @@ from tests.cli.conftest import Call
 from tests.conftest import ROOT, Xt
 
 COMMANDS = ["head", "tail", "ls", "columns", "sql", "set", "delete", "replay", "verify"]
+COMMANDS += ["copy", "merge", "export"]
 
 
 def test_version_is_the_packages(call: Call) -> None:

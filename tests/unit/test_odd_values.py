@@ -99,3 +99,26 @@ def test_torch_scalar_is_a_number(tracker: Tracker) -> None:
     row = tracker.log({"loss": torch.tensor(0.5), "n": torch.tensor(3), "ok": torch.tensor(True)})
     assert (row["loss"], row["n"], row["ok"]) == (0.5, 3, True)
     assert tracker.dtypes["loss"] is float
+
+
+class Lying:
+    """Answers no question at all."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+def test_result_that_answers_no_question_reaches_the_caller_and_is_text(tracker: Tracker) -> None:
+    given = Lying()
+    for result in ({"x": given, "n": 1}, {given: 1}, given):
+        returned = tracker.track(lambda result=result: result)
+        assert returned is result
+    assert tracker.count_all() == 3
+    assert "Lying" in str(tracker.latest["function_result"])
+
+
+def test_params_that_would_take_an_automatic_column_are_refused_before_the_call(tracker: Tracker) -> None:
+    ran: list[int] = []
+    with pytest.raises(UsageError, match="function_name"):
+        tracker.track(ran.append, args=[1], params={"function name": 1})
+    assert ran == []

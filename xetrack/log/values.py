@@ -83,6 +83,10 @@ def encode(value: Any, key: object, asset: AssetStore | None = None, *, files: b
         return value
     elif kind is int:
         return _int(value)
+    if kind is list and all(map(is_plain, value)):
+        return value.copy()
+    if kind is dict and not value:
+        return {}
     return _Encoder(key, asset, files).encode(value, 0)
 
 
@@ -265,7 +269,7 @@ def _python_scalar(value: Any) -> Any:
         if kind.__name__ == "Timedelta":
             return value.to_pytimedelta()
         return value
-    if origin in ("builtins", "datetime") or not (hasattr(value, "item") and hasattr(value, "dtype")):
+    if origin in ("builtins", "datetime") or not (hasattr(kind, "item") and hasattr(kind, "dtype")):
         return value
     if getattr(value, "shape", None) != ():
         return value

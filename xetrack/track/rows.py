@@ -137,7 +137,10 @@ def _encode(named: Mapping[str, Any], files: bool) -> tuple[dict[str, Any], bool
         objects.append(value)
         return _UNSET_DIGEST
 
-    wire = {key: encode(value, key, partial(found, key), files=files) for key, value in named.items()}
+    wire = {
+        key: value if is_plain(value) else encode(value, key, partial(found, key), files=files)
+        for key, value in named.items()
+    }
     return wire, bool(objects)
 
 

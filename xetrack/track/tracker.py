@@ -17,13 +17,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, overload
 
 from xetrack.config import DEFAULT_DB, DEFAULT_ENGINE, DEFAULT_TABLE, Default, Settings
-from xetrack.errors import InvalidArgument, StorageError, UsageError
+from xetrack.errors import InvalidArgument, StorageError
 from xetrack.exchange import git
-from xetrack.log.values import check_keys
+from xetrack.log.values import RESERVED, check_keys
 from xetrack.read.asset_events import AssetEvents
 from xetrack.read.view import RunView
 from xetrack.store import Store, check_table_name, open_store
-from xetrack.track.functions import as_text, track_call
+from xetrack.track.functions import AUTOMATIC, as_text, track_call
 from xetrack.track.logger import Logger
 from xetrack.track.losses import Losses
 from xetrack.track.names import generate_track_id
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from xetrack.track.cache import FunctionCache
 
 logger = logging.getLogger("xetrack")
+#: Columns that calls fill in, which params must not be confused with.
+_AUTOMATIC = dict.fromkeys(AUTOMATIC - RESERVED)
 #: Key tuples remembered as checked. Programs have a few; one that makes up keys must not grow.
 _SHAPES = 1024
 
@@ -317,11 +319,12 @@ class Tracker(RunView):
         if self._off:
             return func(*(args or ()), **(kwargs or {}))
         extra, args, kwargs = dict(params or {}), list(args or ()), dict(kwargs or {})
-        if extra:
-            check_keys({**self.params, **extra})  # before the function runs: afterwards its time would be lost
+        given = {**self.params, **extra}
+        if given:  # before the function runs: afterwards its time would be lost
+            check_keys({**_AUTOMATIC, **given})
         cached = None
         if self._cache is not None:
-            cached = self._cache.call(func, args, kwargs, {**self.params, **extra}, self.track_id, cache_force)
+            cached = self._cache.call(func, args, kwargs, given, self.track_id, cache_force)
             extra.setdefault("cache", "")
         return track_call(
             func,
@@ -345,7 +348,9 @@ class Tracker(RunView):
         """Log the row of a call that is over. What no column can hold is in it as text."""
         try:
             self._record([{**extra, **row}], call=True)
-        except UsageError as error:
+        except StorageError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a result may raise anything when it is looked at; the call went well
             logger.warning("The result of %s is logged as text. %s", row.get("function_name"), error)
             self._record([{**extra, **as_text(row)}], call=True)
 
