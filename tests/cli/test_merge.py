@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import platform
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.cli.conftest import Call
+from tests.conftest import ROOT
+from tests.test_readme import BLOCK, _matches, _run_console
 from xetrack import Reader, Tracker
 
 
@@ -76,3 +82,23 @@ def test_absent_source_exits_3_and_names_near_matches(call: Call, store: str, tm
     assert (result.exit_code, result.stdout) == (3, "")
     assert "track.db" in result.stderr
     assert not (tmp_path / "new.db.events").exists()
+
+
+def test_page_about_merging_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(platform, "node", lambda: "lab")
+    names: dict[str, Any] = {}
+    printed, checked = "", 0
+    for language, body in BLOCK.findall((ROOT / "docs" / "merge.md").read_text(encoding="utf-8")):
+        if language == "python":
+            monkeypatch.setenv("LOGNAME", body.partition("\n")[0].removeprefix("# "))
+            with contextlib.redirect_stdout(io.StringIO()) as out:
+                exec(compile(body, "merge.md", "exec"), names)
+            printed = out.getvalue()
+        elif language == "text":
+            assert _matches(body, printed), printed
+            checked += 1
+        else:
+            _run_console(body)
+            checked += 1
+    assert checked == 3
