@@ -6,6 +6,7 @@ import dataclasses
 import enum
 import functools
 import importlib.util
+import inspect
 import math
 import os
 import re
@@ -63,7 +64,7 @@ class Slotted:
     value: Any
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, init=False)
 class Labelled(str):
     label: str = ""
 
@@ -201,7 +202,7 @@ def test_arguments_of_open_signatures_are_told_apart() -> None:
 
 def test_a_call_that_does_not_fit_the_signature_shares_no_key() -> None:
     wrong = [key(f, q=1), key(f, 1, q=2), key(f), key(f, 1, 2, 3, 4), key(f, 1, x=1)]
-    assert len({key(f, 1), *wrong}) == len(wrong) + 1
+    assert len({key(f, 1), key(f, inspect.Parameter.empty), *wrong}) == len(wrong) + 2
 
 
 EQUAL: list[Callable[[], Any]] = [
@@ -259,7 +260,7 @@ APART: list[Any] = [
     *[(), (1,), (1.0,), (True,), ((1,),), (1, 2), ("a", "b"), ("ab",), ("a, b",), frozenset(), frozenset({1})],
     *[range(3), range(0, 3, 2), Color.RED, Color.BLUE, Shade.RED, Right.READ, Right.READ | Right.WRITE],
     *[C(1), D(1), C(1.0), C(True), C(-1), C(-2), C("1"), C((1,)), C(C(1)), C(D(1)), Slotted(1), C(None)],
-    *[Labelled("a"), Model(name="a"), Model(name="a", layers=(1,)), Open(name="a")],
+    *[Labelled("a"), Labelled("b"), Model(name="a"), Model(name="a", layers=(1,)), Open(name="a")],
     Open.model_validate({"name": "a", "more": 1}),
     *[Text("1"), Whole(1), Pair((1, 2)), Words({"a"}), frozenset({"a"}), Point(1, 2), Place(1, 2), Point(1.0, 2)],
     *[Hashed(5), 5, Hashed(5.0), Hashed("5"), Hashed(-1), Hashed(-2), HashedSlots(5)],
@@ -530,6 +531,25 @@ def test_wrappers_of_one_function_are_told_apart() -> None:
 
     assert len({key(f, 1), key(times(2)(f), 1), key(times(3)(f), 1), key(g, 1), key(times(2)(g), 1)}) == 5
     assert key(times(2)(f), 1) == key(times(2)(f), 1)
+
+
+def doubled(func: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(func)
+    def wrapper(*args: Any) -> Any:
+        return func(*args) * 2
+
+    return wrapper
+
+
+@doubled
+def decorated(x: int) -> int:
+    return x
+
+
+def test_a_decorated_function_is_not_the_one_inside() -> None:
+    inside: Callable[..., Any] = decorated.__wrapped__  # type: ignore[attr-defined]
+    assert key(decorated, 1) != key(inside, 1)
+    assert key(inside, 1) == key(inside, x=1)
 
 
 def test_the_object_of_a_method_is_an_argument() -> None:
