@@ -92,9 +92,14 @@ def test_signature(name: str, expected: dict[str, Any]) -> None:
     assert all(parameters[key].default is not REQUIRED for key in list(parameters)[len(expected) :])
 
 
+@pytest.fixture(params=["sqlite", "duckdb"])
+def engine(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
 @pytest.fixture
-def tracker(tmp_path: Path) -> Tracker:
-    tracker = Tracker(str(tmp_path / "exp.db"), params={"model": "bert"}, table="metrics")
+def tracker(tmp_path: Path, engine: Any) -> Tracker:
+    tracker = Tracker(str(tmp_path / "exp.db"), params={"model": "bert"}, table="metrics", engine=engine)
     tracker.log({"accuracy": 0.5, "epoch": 1, "ok": True})
     tracker.log({"accuracy": 0.9, "epoch": 2, "ok": False})
     return tracker
@@ -136,8 +141,8 @@ def test_tracker_returns(tracker: Tracker, tmp_path: Path) -> None:
     assert len(words) >= 3 and words[-1].isdecimal() and len(words[-1]) == 4
 
 
-def test_reader_properties_and_returns(tracker: Tracker) -> None:
-    reader = Reader(tracker.db, table="metrics")
+def test_reader_properties_and_returns(tracker: Tracker, engine: Any) -> None:
+    reader = Reader(tracker.db, engine=engine, table="metrics")
     assert (reader.db, reader.columns, reader.dtypes) == (tracker.db, tracker.columns, tracker.dtypes)
     assert reader.conn.execute("SELECT max(accuracy) FROM metrics").fetchone() == (0.9,)
     assert len(reader.assets) == 0
@@ -145,7 +150,7 @@ def test_reader_properties_and_returns(tracker: Tracker) -> None:
     assert len(reader.latest()) == len(reader) == 2
     assert reader.set_value("note", "x", track_id=tracker.track_id) == 2
     assert reader.set_where("note", "y", "epoch", 1, track_id=tracker.track_id) == 1
-    assert len(Reader.read_db(tracker.db, engine="sqlite", table="metrics", track_id=tracker.track_id, head=5)) == 2
+    assert len(Reader.read_db(tracker.db, engine=engine, table="metrics", track_id=tracker.track_id, head=5)) == 2
     assert reader.delete_run(tracker.track_id) == 2
 
 

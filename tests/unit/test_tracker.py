@@ -520,19 +520,6 @@ def test_track_id_comes_from_the_environment_unless_given(db: str, monkeypatch: 
 # the constructor
 
 
-@pytest.mark.parametrize(
-    "later",
-    [
-        {"engine": "duckdb"},
-    ],
-)
-def test_argument_of_later_work_is_named_by_the_error(db: str, later: dict[str, Any]) -> None:
-    with pytest.raises(InvalidArgument) as caught:
-        Tracker(db, **later)
-    assert caught.value.name == next(iter(later))
-    assert not Path(db).exists()
-
-
 @pytest.mark.parametrize("wrong", [{"durability": "maybe"}, {"events": "xml"}, {"engine": "oracle"}])
 def test_argument_outside_its_choices_is_refused(db: str, wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidArgument):

@@ -172,7 +172,7 @@ class Layers:
         self.make(conn)
         base, listed = self._of_base(list(self.types)), ", ".join([ROW, *map(quote, self.types)])
         sql = f"INSERT INTO {self.place} ({listed}) SELECT * FROM ({base}){where}"
-        (lifted,) = conn.execute(sql, values).fetchone()
+        ((lifted,),) = conn.execute(sql, values).fetchall()
         if lifted:
             self._mask(conn, where, values)
             self.fresh_rows += lifted
@@ -181,7 +181,7 @@ class Layers:
     def _mask(self, conn: Any, where: str, values: list[Any]) -> int:
         conn.execute(f"CREATE TABLE IF NOT EXISTS {self._masks} ({ROW} BIGINT)")
         sql = f"INSERT INTO {self._masks} SELECT {ROW} FROM ({self._of_base([FIXED[1]])}){where}"
-        (masked,) = conn.execute(sql, values).fetchone()
+        ((masked,),) = conn.execute(sql, values).fetchall()
         self.masked += masked
         return int(masked)
 
@@ -189,7 +189,7 @@ class Layers:
         """Change cells of rows that are in memory; count the rows."""
         if not self._made:
             return 0
-        (changed,) = conn.execute(f"UPDATE {self.place} SET {change}{where}", [*new, *values]).fetchone()
+        ((changed,),) = conn.execute(f"UPDATE {self.place} SET {change}{where}", [*new, *values]).fetchall()
         return int(changed)
 
     def hide(self, conn: Any, where: str, values: list[Any]) -> int:
@@ -198,7 +198,7 @@ class Layers:
         if self.base is not None and self.base_rows > self.masked:
             hidden = self._mask(conn, where, values)
         if self._made:
-            (deleted,) = conn.execute(f"DELETE FROM {self.place}{where}", values).fetchone()
+            ((deleted,),) = conn.execute(f"DELETE FROM {self.place}{where}", values).fetchall()
             self.fresh_rows -= deleted
             hidden += deleted
         return hidden

@@ -35,7 +35,7 @@ class DuckdbReading:
         if run is None:
             return self.layers[table].count
         sql = f"SELECT count(*) FROM ({self.layers[table].relation(['track_id'])}) WHERE track_id=?"
-        return int(self.conn.execute(sql, [run]).fetchone()[0])
+        return int(self.conn.execute(sql, [run]).fetchall()[0][0])
 
     def runs(self, table: str) -> list[str]:
         relation = self.layers[table].relation(["track_id"])
@@ -44,8 +44,9 @@ class DuckdbReading:
 
     def latest_run(self, table: str) -> str | None:
         relation = self.layers[table].relation(["track_id"])
-        row = self.conn.execute(f"SELECT arg_max(track_id, {ROW}) FROM ({relation})").fetchone()
-        return row[0] if row else None
+        run: str | None
+        ((run,),) = self.conn.execute(f"SELECT arg_max(track_id, {ROW}) FROM ({relation})").fetchall()
+        return run
 
     def frame(self, table: str, columns: Sequence[Column], which: Selection) -> pd.DataFrame:
         from xetrack.tables.arrows import frame_of_arrow

@@ -89,7 +89,7 @@ class Session:
             if writer is not None:
                 writer.release(**_ending(error))
         if writer is not None and not self.store.memory and self.store.log.exists():
-            self.store.table(self.table).catch_up()
+            self.store.flush()
         self.store.close()
 
     def close_silently(self, error: BaseException | None = None) -> None:

@@ -78,6 +78,7 @@ class Tracker(RunView):
         cache_wait: Seconds that a call waits where another process computes the same.
         git_root: Folder in a git work tree: its commit is added to every row, as
             ``git_commit_hash`` and ``git_commit``. Without it the log has the commit once.
+        engine: ``"sqlite"`` or ``"duckdb"``: of the tables that this tracker reads. The log is one.
         table: Name of the table, for several kinds of rows in one store.
         durability: ``"process"``: a row survives the process when ``log`` returns;
             ``"disk"``: also the machine (often 1 to 10 ms).
@@ -140,8 +141,6 @@ class Tracker(RunView):
             on_error=on_error,
             text_limit=text_limit,
         )
-        if settings.engine != "sqlite":
-            raise InvalidArgument("engine", f"{settings.engine!r} is none of: sqlite")
         self.db = settings.db
         self.track_id = str(settings.track_id or generate_track_id())
         self.raise_on_error = raise_on_error
@@ -284,7 +283,7 @@ class Tracker(RunView):
         with self._tolerant(0):
             if self._session.current is not None:
                 self._session.current.sync()
-            self._table.catch_up()
+            self._store.flush()
 
     def close(self) -> None:
         """Seal the run's segment and catch the tables up. Reading still works."""
