@@ -8,19 +8,20 @@ under one id must be the same line.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import chain
+from itertools import chain, repeat
+from typing import Any
 
 import msgspec
 
 from xetrack.errors import SameIdDifferentEvent
 from xetrack.exchange.sources import Source
-from xetrack.log.cells import flag
+from xetrack.log.cells import MAX_PLAIN_INT, flag
 from xetrack.log.clock import wall_us
 from xetrack.log.codec import codec_for, jsonl
-from xetrack.log.events import Event, PayloadStub, RowLogged, ValueSet, split_id
+from xetrack.log.events import Event, PayloadStub, RowLogged, ValueSet, event_key, split_id
 from xetrack.log.log import Log, SegmentInfo
 from xetrack.log.packs import all_lines, id_of, lines_of, same_until
-from xetrack.log.ranges import Frontier
+from xetrack.log.ranges import Frontier, RangeSet
 from xetrack.log.verify import DAY_US
 from xetrack.tables.layout import KeyFacts
 
@@ -66,6 +67,7 @@ class Taken:
         self.future: dict[str, int] = {}
         self._horizon = wall_us() + DAY_US
         self._in_store: dict[bytes, tuple[int, str]] = {}
+        self._facts = _Facts()
         self._clocks: dict[tuple[str, int], int] = {}
         self._again: dict[bytes, tuple[int, str]] = {}
         present = {segment.name for segment in log.segments(table)}
@@ -112,25 +114,53 @@ class Taken:
             size *= 8
 
     def _take(self, events: list[Event], lines: list[bytes], path: str) -> None:
+        if not events or self._take_run(events, lines):
+            return
         here = self.of_source[-1]
+        taken: list[Event] = []
         for event, line in zip(events, lines, strict=True):
             writer, seq = split_id(event.id)
             if self.seen.contains(writer, seq):
                 self._note(self._in_store, event.id, line, path)
-            elif self.ids.contains(writer, seq):
+                continue
+            here.add(writer, seq)
+            if self.ids.contains(writer, seq):
                 self._note(self._again, event.id, line, path)
-                here.add(writer, seq)
+                continue
+            self.ids.add(writer, seq)
+            self.lines.append((event.clock, writer, seq, line))
+            taken.append(event)
+            if isinstance(event, RowLogged):
+                self._rows_of(event.run).add(writer, seq)
             else:
-                self.ids.add(writer, seq)
-                here.add(writer, seq)
-                self.lines.append((event.clock, writer, seq, line))
-                if type(event) is RowLogged:
-                    rows = self.rows.get(event.run)
-                    if rows is None:
-                        rows = self.rows[event.run] = Frontier()
-                    rows.add(writer, seq)
-                else:
-                    self.events[event.id] = event
+                self.events[event.id] = event
+        self._facts.note(taken)
+
+    def _take_run(self, events: list[Event], lines: list[bytes]) -> bool:
+        """Take the usual case at once: new rows of one run, which one writer wrote one after the other."""
+        if set(map(type, events)) != {RowLogged}:
+            return False
+        rows: list[RowLogged] = events  # type: ignore[assignment]  # just checked
+        writer, first = split_id(rows[0].id)
+        last = first + len(rows) - 1
+        seqs = range(first, last + 1)
+        if (
+            len({row.run for row in rows}) != 1
+            or [row.id for row in rows] != [f"{writer}-{seq}" for seq in seqs]
+            or any(first <= known.ranges[writer].last for known in (self.seen, self.ids) if writer in known.ranges)
+        ):
+            return False
+        for ids in (self.ids, self.of_source[-1], self._rows_of(rows[0].run)):
+            ids.ranges.setdefault(writer, RangeSet()).add_range(first, last)
+        self.lines += zip([row.clock for row in rows], repeat(writer), seqs, lines, strict=False)
+        self._facts.note(events)
+        return True
+
+    def _rows_of(self, run: str) -> Frontier:
+        rows = self.rows.get(run)
+        if rows is None:
+            rows = self.rows[run] = Frontier()
+        return rows
 
     @staticmethod
     def _note(where: dict[bytes, tuple[int, str]], event_id: str, line: bytes, path: str) -> None:
@@ -196,24 +226,62 @@ class Taken:
 
     def key_facts(self, excluded: Frontier) -> dict[str, KeyFacts]:
         """What the new rows and sets say about their keys, but for those that do not count."""
-        found: dict[str, KeyFacts] = {}
-        for clock, writer, seq, line in self.lines:
-            if not line.startswith((_ROW, b'{"kind":"value.set"')) or excluded.contains(writer, seq):
-                continue
-            event = jsonl.decode(line)
+        if not excluded.intersection(self.ids):
+            return self._facts.found
+        facts = _Facts()
+        for _, writer, seq, line in self.lines:
+            if not excluded.contains(writer, seq):
+                event = jsonl.decode(line)
+                facts.note([event] if event is not None else [])
+        return facts.found
+
+
+class _Facts:
+    """Type flags and first appearance of keys, gathered a column at a time."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, KeyFacts] = {}
+
+    def note(self, events: Iterable[Event]) -> None:
+        shapes: dict[tuple[str, ...], list[RowLogged]] = {}
+        for event in events:
             if isinstance(event, RowLogged):
-                values = event.data
+                keys = tuple(event.data)
+                rows = shapes.get(keys)
+                if rows is None:
+                    rows = shapes[keys] = []
+                rows.append(event)
             elif isinstance(event, ValueSet):
-                values = {event.key: event.value}
-            else:
-                continue
-            for index, (key, wire) in enumerate(values.items()):
-                facts = found.get(key)
-                if facts is None:
-                    found[key] = KeyFacts(flag(wire), (clock, writer, seq, index))
-                else:
-                    facts.mask |= flag(wire)
-        return found
+                self._add(event.key, flag(event.value), (*event_key(event), 0))
+        for keys, rows in shapes.items():
+            first = min(map(event_key, rows))
+            for index, key in enumerate(keys):
+                self._add(key, _mask([row.data[key] for row in rows]), (*first, index))
+
+    def _add(self, key: str, mask: int, first: tuple[int, str, int, int]) -> None:
+        known = self.found.get(key)
+        if known is None:
+            self.found[key] = KeyFacts(mask, first)
+        else:
+            known.mask |= mask
+            known.first = min(known.first, first)
+
+
+def _mask(wires: list[Any]) -> int:
+    """Type flags of values; of most types one value tells for all."""
+    mask = 0
+    for kind in set(map(type, wires)):
+        if kind is int:
+            ints = [wire for wire in wires if type(wire) is int]
+            small = -MAX_PLAIN_INT <= min(ints) and max(ints) <= MAX_PLAIN_INT
+            tell: Iterable[Any] = ints[:1] if small else ints
+        elif kind is dict:
+            tell = (wire for wire in wires if type(wire) is dict)
+        else:
+            tell = (next(wire for wire in wires if type(wire) is kind),)
+        for wire in tell:
+            mask |= flag(wire)
+    return mask
 
 
 def is_row(line: bytes) -> bool:
