@@ -30,7 +30,7 @@ from xetrack.errors import (
 )
 from xetrack.exchange.report import MergeReport
 from xetrack.log.clock import wall_us
-from xetrack.log.events import EventUndone, RunProtected, ValueSet
+from xetrack.log.events import Event, EventUndone, RowLogged, RunProtected, ValueSet
 from xetrack.store import open_store
 
 RUN = "calm-otter-1"
@@ -50,6 +50,13 @@ def log(db: str, *rows: dict[str, Any], run: str = RUN, table: str = "default", 
 def cells(db: str, column: str, table: str = "default") -> list[Any]:
     with contextlib.closing(open_store(db)) as store:
         return store.table(table).column(column)
+
+
+def events(db: str) -> list[Event]:
+    """All events of the default table."""
+    with contextlib.closing(open_store(db)) as store:
+        chunks = [chunk for s in store.log.segments("default") for chunk in store.log.scan("default", s.name)]
+        return [event for chunk in chunks for event in chunk.events]
 
 
 @pytest.fixture
@@ -278,10 +285,9 @@ def test_set_that_had_seen_both_settles_them(ours: str, theirs: str, tmp_path: P
 
 def test_undone_set_is_no_side_of_a_conflict(ours: str, theirs: str) -> None:
     Reader(ours).set_value("label", "good")
+    (event,) = [event for event in events(ours) if isinstance(event, ValueSet)]
+    writer, _, seq = event.id.rpartition("-")
     with contextlib.closing(open_store(ours)) as store:
-        chunks = [chunk for s in store.log.segments("default") for chunk in store.log.scan("default", s.name)]
-        (event,) = [event for chunk in chunks for event in chunk.events if isinstance(event, ValueSet)]
-        writer, _, seq = event.id.rpartition("-")
         store.log.writer("default").append(EventUndone, events={writer: seq}, seen={writer: f"0-{seq}"})
     Reader(theirs).set_value("label", "bad")
     assert merge(theirs, into=ours).conflicts == []
@@ -314,6 +320,35 @@ def test_run_that_goes_on_after_its_deletion_is_no_conflict(ours: str, theirs: s
     assert merge(theirs, into=tmp_path / "fresh.db").conflicts == []
     assert merge(theirs, into=ours).conflicts == []
     assert cells(ours, "step") == [9]
+
+
+def test_writer_that_goes_on_within_the_reading_of_its_deletion_is_no_conflict(ours: str, tmp_path: Path) -> None:
+    lines = [
+        signed(b'{"kind":"row.logged","id":"zzzzzzzzzzzzzzzz-0","clock":5,"run":"r","data":{"x":1}}'),
+        signed(b'{"kind":"run.deleted","id":"zzzzzzzzzzzzzzzz-1","clock":5,"run":"r","seen":{"zzzzzzzzzzzzzzzz":"0"}}'),
+        signed(b'{"kind":"row.logged","id":"zzzzzzzzzzzzzzzz-2","clock":5,"run":"r","data":{"x":2}}'),
+    ]
+    Path(f"{ours}.events", "default", "z" * 16 + ".jsonl").write_bytes(b"\n".join([*lines, b""]))
+    assert merge(ours, into=tmp_path / "fresh.db").conflicts == []
+
+
+def test_conflict_that_an_event_settles_is_over_in_cells_that_come_back_later(
+    ours: str, theirs: str, tmp_path: Path
+) -> None:
+    sides = []
+    for db, value in ((ours, "good"), (theirs, "bad")):
+        Reader(db).set_value("label", value, track_id=RUN)
+        sides += [event for event in events(db) if isinstance(event, ValueSet)]
+    merge(theirs, into=ours)
+    settles = {event.id.rpartition("-")[0]: "1" for event in sides}
+    (row,) = [event for event in events(ours) if isinstance(event, RowLogged) and event.data == {"step": 0}]
+    writer, _, seq = row.id.rpartition("-")
+    seen = {event.id.rpartition("-")[0]: "0-9" for event in events(ours)}
+    with contextlib.closing(open_store(ours)) as store:
+        store.log.writer("default").append(
+            ValueSet, rows={writer: seq}, key="label", value="good", settles=settles, seen=seen
+        )
+    assert merge(ours, into=tmp_path / "fresh.db").conflicts == []
 
 
 def test_set_of_all_rows_does_not_touch_rows_that_are_merged_in(ours: str, theirs: str) -> None:

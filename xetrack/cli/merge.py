@@ -32,9 +32,7 @@ def register(app: typer.Typer) -> None:
 
 
 def merge(
-    sources: Annotated[
-        list[str], typer.Argument(metavar="SOURCE...", help="Paths of stores, or of their .events folders.")
-    ],
+    sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Paths of stores, or git:<rev>[:<path>].")],
     into: Annotated[str, typer.Option("--into", metavar="DB", help="Store to merge into, made if it is not there.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the report and write nothing.")] = False,
     policy: Annotated[
@@ -105,7 +103,7 @@ def _said(kind: str, side: Side) -> str:
 
 
 def copy(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Path of a store. It is only read.")],
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Path of a store, or git:<rev>[:<path>].")],
     target: Annotated[str, typer.Argument(metavar="TARGET", help="Path of a store, made if it is not there.")],
     assets: Annotated[bool, typer.Option("--assets/--no-assets", help="Take stored objects along.")] = True,
     table: Annotated[

@@ -12,7 +12,7 @@ from typing import Literal
 
 from xetrack.config import Settings
 from xetrack.errors import TableNotFound
-from xetrack.exchange.sources import Source, open_source, opened_target
+from xetrack.exchange.sources import Source, opened_sources, opened_target
 from xetrack.exchange.takeover import asset_plan, carry_out, plan
 from xetrack.store import check_table_name
 
@@ -30,7 +30,8 @@ def copy(
     over.
 
     Args:
-        source: Path of a store, or of its ``.events`` folder. It is only read.
+        source: Path of a store, or of its ``.events`` folder, or ``"git:<rev>[:<path>]"``.
+            It is only read.
         target: Path of a store, there or not.
         assets: Take stored objects along, also those left out by an earlier copy.
             Without them rows keep the hashes, and ``get`` says that the object is
@@ -44,16 +45,16 @@ def copy(
 
     >>> copy("source.db", "target.db", tables=["predictions", "metrics"])
     """
-    opened = open_source(source)
-    chosen = _chosen(opened, tables)
-    with opened_target(target) as to:
-        if to.is_log(opened):
-            return 0
-        plans, report = plan(to.store, [opened], chosen)
-        wanted = asset_plan(to.store.log, plans, [opened]) if assets else {}
-        with to.made() as store:
-            carry_out(store, plans, wanted, report)
-        return report.rows_added
+    with opened_sources([source], target) as opened:
+        chosen = _chosen(opened[0], tables)
+        with opened_target(target) as to:
+            if to.is_log(opened[0]):
+                return 0
+            plans, report = plan(to.store, opened, chosen)
+            wanted = asset_plan(to.store.log, plans, opened) if assets else {}
+            with to.made() as store:
+                carry_out(store, plans, wanted, report)
+            return report.rows_added
 
 
 def _chosen(source: Source, tables: Sequence[str] | str | None) -> list[str]:

@@ -1,7 +1,8 @@
 """What git knows of the code that runs. The only room that runs git.
 
 It only asks: no lock of the repository is taken, no daemon started, nothing
-fetched, and what git does not answer in time goes unanswered. Nothing here raises.
+fetched. Of the code that runs, what git does not answer in time goes unanswered,
+and nothing raises. ``Revision`` reads the files of a commit from git's objects.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from xetrack.config import git_environ
+from xetrack.errors import RevisionNotFound
 from xetrack.log.header import head_of
 
 #: What a program may have to wait for git, once.
@@ -106,3 +108,99 @@ def _told(lines: list[str]) -> dict[str, Any]:
         "branch": None if branch == "(detached)" else branch,
         "dirty": any(line and not line.startswith("#") for line in lines),
     }
+
+
+class Revision:
+    """The files of one revision, read from git's objects: nothing is checked out. Close it when done."""
+
+    def __init__(self, name: str, top: Path, tree: str) -> None:
+        self.name, self.top, self._tree = name, top, tree
+        self._reader: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def of(cls, folder: Path, name: str) -> Revision | None:
+        """The revision of that name in the repository around a folder; None where either is not there."""
+        while not folder.is_dir() and folder != folder.parent:
+            folder = folder.parent
+        top = _output(folder, "rev-parse", "--show-toplevel")
+        tree = _output(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{tree}}")
+        if not name or top is None or tree is None:
+            return None
+        return cls(name, Path(os.fsdecode(top).removesuffix("\n")), tree.decode().strip())
+
+    def files(self, folder: str) -> dict[str, tuple[str, int]]:
+        """Object and size of each file below a folder, by path from the top; ``""`` is the top itself."""
+        names = ("--", f"{folder}/") if folder else ()
+        listed = _output(
+            self.top, "--literal-pathspecs", "ls-tree", "-r", "-l", "-z", "--full-tree", self._tree, *names
+        )
+        if listed is None:
+            raise RevisionNotFound(self.name)
+        found = {}
+        for entry in listed.split(b"\0")[:-1]:
+            facts, _, path = entry.partition(b"\t")
+            _, kind, digest, size = facts.split()
+            if kind == b"blob":
+                found[os.fsdecode(path)] = digest.decode(), int(size)
+        return found
+
+    def has_folder(self, folder: str) -> bool:
+        listed = _output(self.top, "--literal-pathspecs", "ls-tree", "-z", "--full-tree", self._tree, "--", folder)
+        return listed is not None and b" tree " in listed.partition(b"\t")[0]
+
+    def read(self, digest: str) -> bytes:
+        """The bytes of an object, by one git program for all of them.
+
+        Raises:
+            RevisionNotFound: it is not in this clone.
+        """
+        if self._reader is None:
+            self._reader = subprocess.Popen(
+                ("git", "cat-file", "--batch"),
+                cwd=self.top,
+                env=git_environ(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            )
+        stdin, stdout = self._reader.stdin, self._reader.stdout
+        assert stdin is not None and stdout is not None
+        try:
+            stdin.write(f"{digest}\n".encode())
+            stdin.flush()
+        except BrokenPipeError:
+            raise RevisionNotFound(self.name) from None
+        _, _, size = stdout.readline().decode().strip().rpartition(" ")
+        if not size.isdecimal():
+            raise RevisionNotFound(self.name)
+        raw = stdout.read(int(size))
+        stdout.read(1)
+        if len(raw) != int(size):
+            raise RevisionNotFound(self.name)
+        return raw
+
+    def close(self) -> None:
+        if self._reader is not None:
+            with self._reader as reader:
+                assert reader.stdin is not None
+                reader.stdin.close()
+            self._reader = None
+
+
+def _output(folder: Path, *command: str) -> bytes | None:
+    """What git prints, None if it is not there or has nothing to say."""
+    try:
+        done = subprocess.run(
+            ("git", "--no-optional-locks", *command),
+            cwd=folder,
+            env=git_environ(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            check=True,
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        )
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+    return done.stdout

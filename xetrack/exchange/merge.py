@@ -15,7 +15,7 @@ from typing import Literal, get_args
 from xetrack.errors import InvalidArgument, MergeConflict
 from xetrack.exchange.conflicts import Conflicts, Disagreement, in_order
 from xetrack.exchange.report import Conflict, MergeReport
-from xetrack.exchange.sources import open_source, opened_target
+from xetrack.exchange.sources import opened_sources, opened_target
 from xetrack.exchange.takeover import TablePlan, asset_plan, carry_out, count_assets, plan
 from xetrack.log import header
 from xetrack.log.clock import MAX_CLOCK_US, wall_us
@@ -41,7 +41,8 @@ def merge(
     over; after a kill, calling again completes it.
 
     Args:
-        sources: Paths of stores or of their ``.events`` folders. They are only read.
+        sources: Paths of stores or of their ``.events`` folders, or ``"git:<rev>"`` or
+            ``"git:<rev>:<path>"``, read from git's objects. They are only read.
         into: Path of the store to merge into.
         dry_run: Report only, and write nothing.
         policy: Who is right where two sets of a cell had not seen each other.
@@ -53,6 +54,7 @@ def merge(
         MergeConflict: under ``"error"``, with the report as ``report``.
         SameIdDifferentEvent: one id stands for two events, so one log was edited.
         StoreNotFound: a source is not there; names near matches.
+        RevisionNotFound: no such revision, or no store in it.
         FormatTooNew: a later release wrote a source.
 
     >>> print(merge("laptop.db", "cluster.db", into="track.db"))
@@ -63,8 +65,7 @@ def merge(
         raise InvalidArgument("sources", "there is none")
     if policy in ("ours", "theirs") and len(sources) > 1:
         raise InvalidArgument("policy", f"{policy!r} is for one source at a time")
-    opened = [open_source(source) for source in sources]
-    with opened_target(into) as target:
+    with opened_sources(sources, into) as opened, opened_target(into) as target:
         others = [source for source in opened if not target.is_log(source)]
         tables = sorted({table for source in others for table in source.log.tables()})
         plans, report = plan(target.store, others, tables)

@@ -1,17 +1,19 @@
 """Opens what a merge or a copy reads from and writes to. Looking creates nothing.
 
-A source is the path of a store's tables, or the folder of its log, under any name.
+A source is the path of a store's tables, or the folder of its log under any
+name, or ``git:<rev>[:<path>]``.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from xetrack.errors import InvalidArgument, StoreNotFound
+from xetrack.exchange.revisions import PREFIX, open_revision
 from xetrack.log.log import STORE_FILE, FileLog, Log
 from xetrack.store import EVENTS_SUFFIX, IN_MEMORY, Store, open_store
 
@@ -23,15 +25,30 @@ class Source(NamedTuple):
     log: Log
 
 
-def open_source(source: str | os.PathLike[str]) -> Source:
-    """The log of a store that exists.
+@contextmanager
+def opened_sources(sources: Iterable[str | os.PathLike[str]], near: str | os.PathLike[str]) -> Iterator[list[Source]]:
+    """The logs of stores that exist; ``near`` is a path in the repository of those of a git revision.
 
     Raises:
         StoreNotFound: there is none; names near matches.
         NotAStore: the path is something else.
+        RevisionNotFound: no such revision, or no store in it.
         FormatTooNew: a later release wrote it.
     """
-    name = os.fspath(source)
+    with ExitStack() as stack:
+        opened = []
+        for source in sources:
+            name = os.fspath(source)
+            if name.startswith(PREFIX):
+                log = open_revision(name, near)
+                stack.callback(log.close)
+                opened.append(Source(name, log))
+            else:
+                opened.append(_opened(name))
+        yield opened
+
+
+def _opened(name: str) -> Source:
     _refuse_memory("source", name)
     path = Path(os.path.abspath(name))
     if path.is_dir() and (path / STORE_FILE).is_file() and path.suffix != EVENTS_SUFFIX:

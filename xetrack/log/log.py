@@ -112,6 +112,11 @@ def check_table(table: str) -> None:
         )
 
 
+def is_segment_name(name: str) -> bool:
+    """Whether a file of that name is a segment or a pack."""
+    return _SEGMENT.fullmatch(name) is not None
+
+
 # -- the log -----------------------------------------------------------------
 
 
@@ -382,7 +387,7 @@ class FileLog(Log):
         try:
             with os.scandir(folder) as entries:
                 for entry in entries:
-                    if _SEGMENT.fullmatch(entry.name):
+                    if is_segment_name(entry.name):
                         try:
                             status = os.stat(entry.path)
                         except FileNotFoundError:
