@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 import types
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
 import pytest
 
+from xetrack.track import signatures
 from xetrack.track.signatures import kind_of, name_of, records_of, takes_object
 
 
@@ -119,3 +120,28 @@ def test_arguments_of_a_function_without_a_signature_are_named_by_position() -> 
     assert records_of(max, [1, config], {"key": config}) == [("arg_1", config), ("key", config)]
     assert records_of(plain, [], {"other": config}) == [("other", config)]  # a call that will fail by itself
     assert records_of(types.MethodType(plain, config), [config], {}) == [("rest_0", config)]
+
+
+def _plain(a: Any, b: Any = 2, *, c: Any = 3, d: Any) -> None: ...
+def _one(a: Any) -> None: ...
+def _none() -> None: ...
+def _positional(a: Any, /, b: Any = 2) -> None: ...
+def _rest(a: Any, *rest: Any, **more: Any) -> None: ...
+
+
+@pytest.mark.parametrize("func", [_plain, _one, _none, _positional, _rest])
+@pytest.mark.parametrize("args", [(), (1,), (1, 5), (1, 5, 6)])
+@pytest.mark.parametrize("kwargs", [{}, {"d": 4}, {"a": 1, "d": 4}, {"b": 7, "c": 8, "d": 9}, {"x": 1}])
+def test_short_cut_binds_as_inspect_does_or_not_at_all(
+    func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    found = signatures._bound_by_name(func, args, kwargs)
+    try:
+        bound = inspect.signature(func).bind(*args, **kwargs)
+    except TypeError:
+        assert found is None
+        return
+    bound.apply_defaults()
+    assert found is None or found == list(bound.arguments.items())
+    if func in (_plain, _one, _none):
+        assert found is not None

@@ -7,6 +7,7 @@ and its size. Knows neither calls nor the log; ``functions.py`` makes the row.
 
 from __future__ import annotations
 
+import functools
 import time
 from array import array
 from collections import deque
@@ -99,7 +100,7 @@ def field_names(value: Any) -> list[str]:
         return []
     try:
         if type(getattr(kind, "__dataclass_fields__", None)) is dict:
-            return [field.name for field in fields(value)]
+            return _names_of_fields(kind)
         if any(base.__name__ == "BaseModel" and base.__module__ in _MODEL_ROOMS for base in kind.__mro__):
             return list(_model_fields(value))
     except STOPS:
@@ -107,6 +108,11 @@ def field_names(value: Any) -> list[str]:
     except BaseException:  # noqa: BLE001 - a look-alike: its class may answer anything
         pass
     return []
+
+
+@functools.lru_cache(maxsize=512)
+def _names_of_fields(kind: Any) -> list[str]:
+    return [field.name for field in fields(kind)]
 
 
 def unpack(name: str, value: Any, limit: int, _inside: tuple[int, ...] = ()) -> Iterator[tuple[str, Any]]:

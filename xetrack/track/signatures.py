@@ -107,6 +107,9 @@ def _innermost(func: Any) -> Any:
 
 
 def _bound(func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    named = _bound_by_name(func, args, kwargs)
+    if named is not None:
+        return named
     try:
         bound = inspect.signature(func).bind(*args, **kwargs)
         bound.apply_defaults()
@@ -114,7 +117,7 @@ def _bound(func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, A
         raise
     except BaseException:  # noqa: BLE001 - a builtin, a signature that lies, a call that will fail by itself
         return [*((f"arg_{number}", value) for number, value in enumerate(args)), *kwargs.items()]
-    named: list[tuple[str, Any]] = []
+    named = []
     for name, value in bound.arguments.items():
         kind = bound.signature.parameters[name].kind
         if kind is inspect.Parameter.VAR_POSITIONAL:
@@ -124,3 +127,25 @@ def _bound(func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, A
         else:
             named.append((name, value))
     return named
+
+
+def _bound_by_name(
+    func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> list[tuple[str, Any]] | None:
+    """What ``inspect.signature`` would bind, of a plain function and a plain call of it: a tenth of the time."""
+    if type(func) is not FunctionType or func.__dict__:
+        return None
+    code = func.__code__
+    count = code.co_argcount
+    if code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS) or code.co_posonlyargcount or len(args) > count:
+        return None
+    names = code.co_varnames[: count + code.co_kwonlyargcount]
+    given = dict(zip(names, args, strict=False))
+    if not given.keys().isdisjoint(kwargs):
+        return None
+    defaults = func.__defaults__ or ()
+    values = {**dict(zip(names[count - len(defaults) : count], defaults, strict=True)), **(func.__kwdefaults__ or {})}
+    values = {**values, **given, **kwargs}
+    if values.keys() != set(names):
+        return None
+    return [(name, values[name]) for name in names]
