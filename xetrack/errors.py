@@ -51,7 +51,12 @@ class XetrackError(Exception):
 
 
 def _shown(fact: object) -> object:
-    return ", ".join(str(item) for item in fact) if isinstance(fact, list | tuple) else fact
+    try:
+        shown = ", ".join(str(item) for item in fact) if isinstance(fact, list | tuple) else fact
+        f"{shown} {shown!r}"
+    except Exception:  # noqa: BLE001 - a key, say, may be any object of the user's, and its text may fail
+        return f"<{type(fact).__name__}>"
+    return shown
 
 
 # -- wrong use ---------------------------------------------------------------

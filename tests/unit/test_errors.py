@@ -83,6 +83,15 @@ def test_braces_in_a_fact_are_shown_as_they_are() -> None:
     assert "'{path}'" in str(errors.ReservedKey("{path}"))
 
 
+def test_fact_whose_text_fails_is_shown_by_its_type() -> None:
+    class Key:
+        def __repr__(self) -> str:
+            raise RuntimeError
+
+    assert "<Key>" in str(errors.InvalidKey(Key(), "a key is text"))
+    assert "<list>" in str(errors.StoreNotFound("track.db", [Key()]))  # type: ignore[list-item]
+
+
 @pytest.mark.parametrize(
     ("number", "cls"),
     [

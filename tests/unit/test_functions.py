@@ -345,6 +345,16 @@ def test_result_dict_that_cannot_be_read_is_text(caplog: pytest.LogCaptureFixtur
     assert caplog.text.count("is logged as text") == 2
 
 
+def test_arguments_may_be_any_sequence(tracker: Tracker) -> None:
+    import numpy as np
+
+    array: Any = np.array([1, 3, 2])
+    assert tracker.track(max, args=array) == 3
+    assert tracker.track(sorted, args=[range(3)], kwargs=types.MappingProxyType({"reverse": True})) == [2, 1, 0]
+    assert tracker.track(max, args=range(3)) == 2
+    assert tracker.latest["args"] == [0, 1, 2]
+
+
 # arguments
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import subprocess
@@ -192,3 +193,73 @@ def test_path_stands_for_its_file_if_the_tracker_was_made_so() -> None:
         assert tracker.latest["args"] == [Path("model.pt")]
     with Tracker("track.db") as plain:
         assert plain.log({"weights": Path("model.pt")})["weights"] == Path("model.pt")
+
+
+def test_rows_that_the_store_has_no_room_for_still_reach_the_other_files(caplog: pytest.LogCaptureFixture) -> None:
+    tracker = Tracker("track.db", on_error="warn", jsonl="rows.jsonl", track_id="run")
+    tracker.log({"x": 1})
+    fill_disk(tracker)
+    tracker.log({"x": 2})
+    tracker.log_batch([{"x": 3}, {"x": 4}])
+    Path("file").touch()
+    Tracker("file/track.db", on_error="warn", jsonl="rows.jsonl").log({"x": 5})
+    assert Reader.read_jsonl("rows.jsonl")["x"].tolist() == [1, 2, 3, 4, 5]
+    free_disk(tracker)
+    assert tracker["x"].tolist() == [1]
+    tracker.close()
+    assert "3 rows or changes could not be written" in caplog.records[-1].message
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_forked_child_tells_of_its_own_losses_only(tmp_path: Path) -> None:
+    program = (
+        "import os; from xetrack import Tracker; open('file', 'w').close()\n"
+        "t = Tracker('file/track.db', track_id='run', on_error='warn')\n"
+        "t.log_batch([{'n': 1}] * 4)\n"
+        "t._losses._lock.acquire()\n"  # as another thread of the parent may hold it
+        "pid = os.fork()\n"
+        "if not pid: t.log({'n': 2}); t.close(); os._exit(0)\n"
+        "t._losses._lock.release(); os.waitpid(pid, 0); t.close()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, timeout=60, check=True
+    )
+    told = [line for line in done.stderr.splitlines() if "could not be written" in line]
+    assert told == [
+        "Run run: 1 rows or changes could not be written.",
+        "Run run: 4 rows or changes could not be written.",
+    ]
+
+
+def test_disabled_tracker_holds_back_the_errors_that_it_was_to_hold_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XETRACK_DISABLED", "1")
+    tracker = Tracker("track.db", raise_on_error=False)
+
+    @tracker.wrap()
+    async def fail() -> int:
+        return 1 // 0
+
+    assert tracker.track(lambda: 1 // 0) is None
+    assert asyncio.run(fail()) is None
+    assert tracker.track(max, args=[1, 2]) == 2
+    assert tracker.latest == {} and not Path("track.db.events").exists()
+
+
+def test_warnings_false_also_silences_that_a_result_is_text(caplog: pytest.LogCaptureFixture) -> None:
+    tracker = Tracker(":memory:", warnings=False)
+    tracker.track(lambda: {"": 1})
+    assert tracker.latest["function_result"] == "{'': 1}"
+    assert not caplog.records
+
+
+def test_current_folder_that_is_gone_matters_only_to_paths_in_it(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    os.chdir(gone)
+    gone.rmdir()
+    with Tracker(":memory:", git_root=".", log_system_params=True) as tracker:
+        assert tracker.track(max, args=[1, 2]) == 2
+    with Tracker(tmp_path / "track.db", jsonl=str(tmp_path / "rows.jsonl")) as tracker:
+        tracker.log({"x": 1})
+        assert tracker["x"].tolist() == [1]
+    assert len(Reader.read_jsonl(tmp_path / "rows.jsonl")) == 1

@@ -462,6 +462,13 @@ def test_printing_shows_the_frame_of_the_run(tracker: Tracker) -> None:
     assert "<table" in tracker._repr_html_()
 
 
+def test_notebook_gets_as_many_rows_as_pandas_shows_and_no_markup_of_values(tracker: Tracker) -> None:
+    tracker.log_batch([{"text": f"<script>{number}</script>"} for number in range(500)])
+    html = tracker._repr_html_()
+    assert "&lt;script&gt;499" in html and "<script>" not in html
+    assert html.count("<tr>") < 100 and "500 rows" in html
+
+
 def test_exports_hold_the_rows_of_the_run_or_of_all(db: str, tmp_path: Path) -> None:
     Tracker(db).log({"x": 1})
     tracker = Tracker(db)

@@ -132,5 +132,9 @@ class RunView:
         return str(self.to_df())
 
     def _repr_html_(self) -> str:
-        html: str = self.to_df().to_html()
+        """The rows of this run for a notebook, as many as pandas would show of them."""
+        import pandas as pd
+
+        rows, columns = pd.get_option("display.max_rows"), pd.get_option("display.max_columns")
+        html: str = self.to_df().to_html(max_rows=rows, max_cols=columns, show_dimensions=True)
         return html

@@ -95,7 +95,8 @@ class Sinks:
         Raises:
             InvalidArgument: the format has an unknown time token or leaves the folder.
         """
-        names = Names(_pinned("logs_path", logs_path or "."), logs_file_format or DAILY)
+        # A folder that nobody asked for is not looked up: the current one may be gone.
+        names = Names(_pinned("logs_path", logs_path) if logs_path else "", logs_file_format or DAILY)
         if not (logs_path or logs_stdout or jsonl):
             return None
         return cls(names if logs_path else None, _pinned("jsonl", jsonl) if jsonl else None, logs_stdout, now_us)

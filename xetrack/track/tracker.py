@@ -315,9 +315,13 @@ class Tracker(RunView):
         With a cache the function is not run where its result is known (docs/cache.md),
         unless ``cache_force``: then it is run, and the result replaced.
         """
+        # Not `or`: an array is asked in vain whether it is empty.
+        args, kwargs = list(() if args is None else args), dict({} if kwargs is None else kwargs)
         if self._off:
-            return func(*(args or ()), **(kwargs or {}))
-        extra, args, kwargs = dict(params or {}), list(args or ()), dict(kwargs or {})
+            if self.raise_on_error:
+                return func(*args, **kwargs)
+            return track_call(func, args, kwargs, lambda row: None, raise_on_error=False, warn=False)
+        extra = dict(params or {})
         given = {**self.params, **extra}
         if given:  # before the function runs: afterwards its time would be lost
             check_keys({**_AUTOMATIC, **given})
@@ -350,7 +354,8 @@ class Tracker(RunView):
         except StorageError:
             raise
         except Exception as error:  # noqa: BLE001 - a result may raise anything when it is looked at; the call went well
-            logger.warning("The result of %s is logged as text. %s", row.get("function_name"), error)
+            if self.warnings:
+                logger.warning("The result of %s is logged as text. %s", row.get("function_name"), error)
             self._record([{**extra, **as_text(row)}], call=True)
 
     @overload
@@ -433,19 +438,28 @@ class Tracker(RunView):
             return self._lose(error, given)
 
     def _write(self, wires: list[dict[str, Any]], shown: dict[str, Any], batch: bool) -> dict[str, Any]:
+        try:
+            clocks_us = self._append(wires, batch)
+        except StorageError:
+            if self._losses is not None and self._sinks is not None:  # they may lie elsewhere, where there is room
+                with contextlib.suppress(StorageError):
+                    self._sinks.write(self.track_id, wires, _now_us(len(wires)))
+            raise
+        if self._sinks is not None:
+            with self._tolerant(len(wires)):
+                self._sinks.write(self.track_id, wires, clocks_us)
+        return self._stamp(shown, clocks_us[-1])
+
+    def _append(self, wires: list[dict[str, Any]], batch: bool) -> list[int]:
+        """Append rows to the log, if there is one, and give the clock of each."""
         run, to_disk = self.track_id, self._to_disk
         if self._unopened is not None:
             raise self._unopened
         if self._skip:
-            clocks_us = [time.time_ns() // 1000] * len(wires)
-        elif batch:
-            clocks_us = [place[1] for place in self._session.writer.append_rows(run, wires, to_disk=to_disk)]
-        else:
-            clocks_us = [self._session.writer.append_row(run, wires[0], to_disk=to_disk)[1]]
-        if self._sinks is not None:
-            with self._tolerant(len(wires)):
-                self._sinks.write(run, wires, clocks_us)
-        return self._stamp(shown, clocks_us[-1])
+            return _now_us(len(wires))
+        if batch:
+            return [place[1] for place in self._session.writer.append_rows(run, wires, to_disk=to_disk)]
+        return [self._session.writer.append_row(run, wires[0], to_disk=to_disk)[1]]
 
     def _stamp(self, shown: dict[str, Any], clock_us: int) -> dict[str, Any]:
         """Complete a row as it is handed back."""
@@ -490,6 +504,10 @@ class Tracker(RunView):
         if self._skip:
             return digest_of(value)
         return self._session.put(key, value)
+
+
+def _now_us(count: int) -> list[int]:
+    return [time.time_ns() // 1000] * count
 
 
 def _remember(rows: Iterable[Mapping[Any, Any]], shapes: set[tuple[str, ...]]) -> None:
