@@ -178,6 +178,20 @@ def test_torn_copy_brings_nothing_and_says_so(ours: str, theirs: str) -> None:
     assert cells(theirs, "step") == [0, 1]
 
 
+def test_store_of_another_engine_gets_no_tables_that_nobody_asked_for(theirs: str, tmp_path: Path) -> None:
+    pytest.importorskip("duckdb")
+    db = str(tmp_path / "columns.db")
+    log(db, {"step": 7}, engine="duckdb")
+    before = {path.name for path in tmp_path.iterdir() if path.name.startswith("columns.")}
+    Reader(theirs).set_value("label", "x")
+    report = merge(theirs, into=db)
+    assert (report.rows_added, report.conflicts) == (2, [])
+    assert Reader(db, engine="duckdb").to_df()["step"].tolist() == [0, 1, 7]
+    assert {path.name for path in tmp_path.iterdir() if path.name.startswith("columns.")} == before
+    assert copy(db, theirs) == 1
+    assert cells(theirs, "label") == ["x", "x", None]
+
+
 # -- again, itself, older, empty ---------------------------------------------
 
 

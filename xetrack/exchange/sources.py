@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
 from xetrack.errors import InvalidArgument, StoreNotFound
 from xetrack.exchange.revisions import PREFIX, open_revision
 from xetrack.log.log import STORE_FILE, FileLog, Log
-from xetrack.store import EVENTS_SUFFIX, IN_MEMORY, Store, open_store
+from xetrack.store import ENGINES, EVENTS_SUFFIX, IN_MEMORY, Store, open_store
 
 
 class Source(NamedTuple):
@@ -66,7 +68,7 @@ class Target:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = path
         try:
-            self.store, self._is_there = open_store(path), True
+            self.store, self._is_there = _with_its_engine(open_store(path)), True
         except StoreNotFound:
             self.store, self._is_there = open_store(IN_MEMORY), False
 
@@ -106,6 +108,15 @@ def opened_target(path: str | os.PathLike[str]) -> Iterator[Target]:
             yield target
     finally:
         target.store.close()
+
+
+def _with_its_engine(store: Store) -> Store:
+    """The store with an engine whose tables it has, so that none are made that nobody asked for."""
+    there = [engine for engine in ENGINES if store.keeper(engine).exists()]
+    if not there or store.settings.engine in there or find_spec(there[0]) is None and there[0] != "sqlite":
+        return store
+    store.close()
+    return open_store(store.db, settings=replace(store.settings, engine=there[0]))
 
 
 def _remove_if_bare(log: Log) -> None:

@@ -296,4 +296,4 @@ def carry_out(store: Store, plans: Sequence[TablePlan], wanted: dict[str, list[S
         for draft in drafts:
             draft.discard()
         raise
-    store.catch_up()
+    store.flush()
