@@ -431,7 +431,7 @@ class Tracker(RunView):
                 levels = self._sampler.now()
                 given = [{**levels, **row} if isinstance(row, Mapping) else row for row in given]
             rows = make_rows(given, params, self._put, files=self._log_files and not call)
-            if self._fast:
+            if self._fast and not call:
                 _remember(given, shapes)
             return self._write([row.wire for row in rows], rows[-1].shown, batch)
         except StorageError as error:
@@ -463,7 +463,10 @@ class Tracker(RunView):
 
     def _stamp(self, shown: dict[str, Any], clock_us: int) -> dict[str, Any]:
         """Complete a row as it is handed back."""
-        microsecond, text = self._new_second(clock_us)
+        start_us, text = self._second
+        microsecond = clock_us - start_us
+        if not 0 <= microsecond < 1_000_000:
+            microsecond, text = self._new_second(clock_us)
         shown["timestamp"] = f"{text}{microsecond:06d}"
         shown["track_id"] = self.track_id
         self._latest = shown
