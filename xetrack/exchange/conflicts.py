@@ -191,7 +191,8 @@ class Conflicts:
     def _blind(self, events: list[_E], kind: Callable[[_E], bool] | None = None) -> Iterator[tuple[_E, _E]]:
         """Pairs that may meet in a row, neither author having seen the other's event, at least one of them new.
 
-        ``events`` are in total order, and so is each pair. With ``kind``, pairs of two kinds only.
+        ``events`` are in total order, and so is each pair: nobody has seen what comes later in it. With
+        ``kind``, pairs of two kinds only.
         """
         by_id = {split_id(event.id): event for event in events}
         all_before: dict[tuple[bool, str | None], Frontier] = {}
@@ -206,9 +207,7 @@ class Conflicts:
                 if place in before:
                     for writer, seqs in before[place].minus(self._reach.seen(event)).ranges.items():
                         for seq in seqs:
-                            earlier = by_id[writer, seq]
-                            if not self._reach.saw(earlier, event):
-                                yield earlier, event
+                            yield by_id[writer, seq], event
             for index in (all_before, new_before) if self._is_new(event) else (all_before,):
                 index.setdefault((own, run), Frontier()).add(*split_id(event.id))
 
