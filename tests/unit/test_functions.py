@@ -345,6 +345,21 @@ def test_result_dict_that_cannot_be_read_is_text(caplog: pytest.LogCaptureFixtur
     assert caplog.text.count("is logged as text") == 2
 
 
+def test_tracker_warns_once_of_what_every_call_does(tracker: Tracker, caplog: pytest.LogCaptureFixture) -> None:
+    class Key(str):
+        def __repr__(self) -> str:
+            raise RuntimeError("repr")
+
+    for _ in range(3):
+        tracker.track(lambda: {"function_name": 1})
+        tracker.track(lambda: {"": 1})
+        tracker.track(lambda: {"args": 1})
+        tracker.track(lambda: {Key("kwargs"): 1})
+    assert len(caplog.records) == 4
+    Tracker(":memory:").track(lambda: {"args": 1})
+    assert len(caplog.records) == 5
+
+
 def test_arguments_may_be_any_sequence(tracker: Tracker) -> None:
     import numpy as np
 

@@ -29,6 +29,9 @@ MAX_FIELDS = 1000
 #: Characters that are kept of a text, and values that are kept of a list.
 TEXT_LIMIT = 1000
 
+#: Warnings remembered as told.
+_MAX_TOLD = 1000
+
 #: What can be used up only once is never kept in a cache.
 _USED_ONCE = (GeneratorType, CoroutineType, AsyncGeneratorType)
 
@@ -56,6 +59,7 @@ def track_call(
     *,
     raise_on_error: bool = True,
     warn: bool = True,
+    told: set[str] | None = None,
     text_limit: int = TEXT_LIMIT,
     measure: Measure | None = None,
     cached: Cached | None = None,
@@ -84,10 +88,11 @@ def track_call(
     result, empty if this one did; a stored result is returned in
     ``function_time`` 0 without running. Only results are kept, never errors, nor
     what can be used up only once, such as a generator. No failure of either
-    reaches the caller: it is a logged warning.
+    reaches the caller: it is a logged warning. One whose text is in ``told`` is not
+    repeated, for a function that returns an odd key returns it every time.
     """
     kind = kind_of(func)
-    call = _Call(func, args, kwargs, report, kind, raise_on_error, warn, text_limit, measure, cached)
+    call = _Call(func, args, kwargs, report, kind, raise_on_error, warn, told, text_limit, measure, cached)
     if kind == "plain":
         with call:
             if not call.found:
@@ -183,13 +188,14 @@ class _Call:
         kind: Kind,
         raise_on_error: bool,
         warn: bool,
+        told: set[str] | None,
         limit: int,
         measure: Measure | None,
         cached: Cached | None,
     ) -> None:
         self.func, self.args, self.kwargs = func, args, kwargs
         self.report, self.kind, self.raise_on_error, self.warn = report, kind, raise_on_error, warn
-        self.limit, self.measure, self.cached = limit, measure, cached
+        self.limit, self.measure, self.cached, self.told = limit, measure, cached, told
         self.result: Any = None
         self.found = False
         self.items = 0
@@ -294,7 +300,7 @@ class _Call:
     def _is_taken(self, key: Any) -> bool:
         taken = key in self._taken
         if taken:
-            self._warn("%r is left out, the column is taken already", key)
+            self._warn("%s is left out, the column is taken already", text_of(key, self.limit))
         return taken
 
     def _tried(self, what: str, function: Callable[[], Any]) -> Any:
@@ -307,7 +313,19 @@ class _Call:
 
     def _warn(self, message: str, *facts: object) -> None:
         if self.warn:
-            logger.warning("%s: " + message, self.row["function_name"], *facts)
+            warn_once(self.told, "%s: " + message, self.row["function_name"], *facts)
+
+
+def warn_once(told: set[str] | None, message: str, *facts: object) -> None:
+    """Log a warning unless ``told`` has its text, and note it there."""
+    text = message % facts
+    if told is not None:
+        if text in told:
+            return
+        if len(told) >= _MAX_TOLD:  # texts that differ each time must not fill the memory
+            told.clear()
+        told.add(text)
+    logger.warning("%s", text)
 
 
 def _error_text(error: BaseException, limit: int) -> str:

@@ -7,7 +7,6 @@ which catch up first, so it always sees everything logged before the call.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import time
 import weakref
@@ -23,7 +22,7 @@ from xetrack.log.values import RESERVED, check_keys
 from xetrack.read.asset_events import AssetEvents
 from xetrack.read.view import RunView
 from xetrack.store import Store, check_table_name, open_store
-from xetrack.track.functions import AUTOMATIC, as_text, track_call
+from xetrack.track.functions import AUTOMATIC, as_text, track_call, warn_once
 from xetrack.track.logger import Logger
 from xetrack.track.losses import Losses
 from xetrack.track.names import generate_track_id
@@ -45,7 +44,6 @@ from xetrack.track.wrapping import wrapped
 if TYPE_CHECKING:
     from xetrack.track.cache import FunctionCache
 
-logger = logging.getLogger("xetrack")
 #: Columns that calls fill in, which params must not be confused with.
 _AUTOMATIC = dict.fromkeys(AUTOMATIC - RESERVED)
 #: Key tuples remembered as checked. Programs have a few; one that makes up keys must not grow.
@@ -173,6 +171,8 @@ class Tracker(RunView):
         #: Keys checked with the params, and the params: read and replaced together, threads may share a tracker.
         self._known: tuple[set[tuple[str, ...]], Row] = (set(), Row({}, {}))
         self._second: tuple[int, str] = (-1_000_000, "")
+        #: Texts of warnings that calls have given cause for.
+        self._told: set[str] = set()
         self._latest: dict[str, Any] = {}
         self._set_params({**_commit_columns(None if self._off else git_root), **(params or {})})
         if reset and not self._skip:
@@ -336,6 +336,7 @@ class Tracker(RunView):
             lambda row: self._log_call(extra, row),
             raise_on_error=self.raise_on_error,
             warn=self.warnings,
+            told=self._told,
             text_limit=self._text_limit,
             measure=None if self._sampler is None else self._sampler.measure,
             cached=cached,
@@ -355,7 +356,7 @@ class Tracker(RunView):
             raise
         except Exception as error:  # noqa: BLE001 - a result may raise anything when it is looked at; the call went well
             if self.warnings:
-                logger.warning("The result of %s is logged as text. %s", row.get("function_name"), error)
+                warn_once(self._told, "The result of %s is logged as text. %s", row.get("function_name"), error)
             self._record([{**extra, **as_text(row)}], call=True)
 
     @overload
