@@ -97,6 +97,8 @@ class Settings:
             return argument if argument is None else str(argument)
 
         path, name = given("db", db), given("table", table)
+        if path is not None and "\x00" in path:
+            raise InvalidArgument("db", f"{path!r} holds a NUL character")
         folder = given("tables_dir", None if tables_dir is None else os.fspath(tables_dir))
         return cls(
             db="track.db" if path is None else path,

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -263,3 +264,11 @@ def test_current_folder_that_is_gone_matters_only_to_paths_in_it(tmp_path: Path)
         tracker.log({"x": 1})
         assert tracker["x"].tolist() == [1]
     assert len(Reader.read_jsonl(tmp_path / "rows.jsonl")) == 1
+
+
+@pytest.mark.parametrize(("name", "value"), [("track_id", "run-\ud800"), ("db", "track\x00.db")])
+def test_name_that_nothing_can_have_is_refused_before_anything_is_made(tmp_path: Path, name: str, value: str) -> None:
+    given: Any = {name: value}
+    with pytest.raises(UsageError, match=name):
+        Tracker(**given)
+    assert list(tmp_path.iterdir()) == []

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, overload
 from xetrack.config import DEFAULT_DB, DEFAULT_ENGINE, DEFAULT_TABLE, Default, Settings
 from xetrack.errors import InvalidArgument, StorageError
 from xetrack.exchange import git
-from xetrack.log.values import RESERVED, check_keys
+from xetrack.log.values import RESERVED, check_keys, encode
 from xetrack.read.asset_events import AssetEvents
 from xetrack.read.view import RunView
 from xetrack.store import Store, check_table_name, open_store
@@ -141,6 +141,7 @@ class Tracker(RunView):
         )
         self.db = settings.db
         self.track_id = str(settings.track_id or generate_track_id())
+        encode(self.track_id, "track_id")  # refuses what is no text, before anything is made
         self.raise_on_error = raise_on_error
         self.warnings = settings.warnings
         self.measurement_interval = measurement_interval
