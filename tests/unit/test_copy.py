@@ -25,7 +25,7 @@ from xetrack.errors import (
     TableNotFound,
 )
 from xetrack.log.codec import jsonl
-from xetrack.log.events import AssetAdded, Event, EventUndone, PayloadRedacted, RunDeleted, split_id
+from xetrack.log.events import AssetAdded, AssetRemoved, Event, EventUndone, PayloadRedacted, RunDeleted, split_id
 from xetrack.log.ranges import Frontier
 from xetrack.store import open_store
 
@@ -292,6 +292,30 @@ def test_what_was_redacted_does_not_come_back(source: str, target: str) -> None:
     assert not any(b"secret" in raw for raw in log_of(target).values())
     assert not list(Path(f"{target}.events").rglob("*.zst"))
     assert copy(source, target) == 0
+
+
+@pytest.mark.parametrize("how", ["redacted", "removed"])
+def test_object_that_was_given_up_does_not_come_back(source: str, target: str, how: str) -> None:
+    with Tracker(source, track_id="with-object") as tracker:
+        tracker.log({"model": Weights(7)})
+    copy(source, target, assets=False)
+    named = Frontier()
+    for event in events_of(source):
+        if getattr(event, "run", None) == "with-object" or isinstance(event, AssetAdded):
+            named.add(*split_id(event.id))
+    (digest,) = (event.digest for event in events_of(source) if isinstance(event, AssetAdded))
+    with contextlib.closing(open_store(target)) as store:
+        writer = store.log.writer("default")
+        if how == "redacted":
+            writer.append(PayloadRedacted, events=named.to_wire(), reason="a name")
+        else:
+            writer.append(AssetRemoved, digest=digest, seen=named.to_wire())
+    assert copy(source, target) == 0
+    assert not list(Path(f"{target}.events").rglob("*.zst"))
+    with Tracker(source, track_id="again") as tracker:
+        tracker.log({"model": Weights(7)})
+    assert copy(source, target) == 1
+    assert len(list(Path(f"{target}.events").rglob("*.zst"))) == 1
 
 
 def test_absent_source_creates_nothing(source: str, tmp_path: Path, target: str) -> None:

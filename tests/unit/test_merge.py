@@ -316,6 +316,19 @@ def test_delete_wins_over_a_set_that_had_not_seen_it(ours: str, theirs: str) -> 
     assert len(Reader(ours)) == 0
 
 
+def test_row_that_was_undone_is_no_part_of_a_conflict(ours: str, tmp_path: Path) -> None:
+    (row,) = [event for event in events(ours) if isinstance(event, RowLogged) and event.data == {"step": 1}]
+    writer, _, seq = row.id.rpartition("-")
+    with contextlib.closing(open_store(ours)) as store:
+        store.log.writer("default").append(EventUndone, events={writer: seq}, seen={writer: "0-3"})
+    theirs = str(tmp_path / "theirs.db")
+    shutil.copytree(f"{ours}.events", f"{theirs}.events")
+    Reader(ours).set_value("label", "good")
+    Reader(theirs).delete_run(RUN)
+    (conflict,) = merge(theirs, into=ours).conflicts
+    assert (conflict.kind, conflict.row_count) == ("delete/set", 1)
+
+
 @pytest.mark.parametrize("deleted_here", [True, False])
 def test_rows_logged_meanwhile_survive_a_delete_and_are_reported(ours: str, theirs: str, deleted_here: bool) -> None:
     Reader(ours if deleted_here else theirs).delete_run(RUN)

@@ -53,7 +53,7 @@ class TablePlan:
         has_mutations = state.last_mutation[0] >= 0 and bool(self.taken.lines)
         self.stored: dict[str, Event] = stored_events(store.log, table) if has_mutations else {}
         self._old_rows: dict[str, Frontier] | None = None
-        self._removals: dict[str, Frontier] | None = None
+        self._judged: tuple[Frontier, dict[str, Frontier]] | None = None
         self.reach = Reach({**self.stored, **self.taken.events}, self._rows)
         self.taken.redact(self.reach.redacted)
         #: Runs of which the store shows rows.
@@ -133,14 +133,19 @@ class TablePlan:
             if not is_row(line)
         )
 
-    def removals(self) -> dict[str, Frontier]:
-        """Objects that were taken away, each with what those who did had seen."""
-        if self._removals is None:
-            self._removals = {}
-            for event in self.reach.events.values():
-                if isinstance(event, AssetRemoved) and self.reach.is_active(event):
-                    self._removals.setdefault(event.digest, Frontier()).update(self.reach.seen(event))
-        return self._removals
+    def names_object(self, digest: str, writer: str, seq: int) -> bool:
+        """Whether an event that names an object still counts, and nobody who had seen it took the object away."""
+        if self._judged is None:
+            stored = self.stored or stored_events(self.log, self.table)
+            reach = Reach({**stored, **self.taken.events}, self._rows)
+            removed: dict[str, Frontier] = {}
+            for event in reach.events.values():
+                if isinstance(event, AssetRemoved) and reach.is_active(event):
+                    removed.setdefault(event.digest, Frontier()).update(reach.seen(event))
+            self._judged = reach.gone, removed
+        gone, removals = self._judged
+        seen = removals.get(digest)
+        return not gone.contains(writer, seq) and (seen is None or not seen.contains(writer, seq))
 
     def report(self, shown: dict[str, Frontier]) -> TableReport:
         columns = {column.key: column for column in arrange(self.facts, _NO_LIMIT)}
@@ -233,13 +238,11 @@ def _named_in(log: Log, plans: Sequence[TablePlan]) -> Iterator[str]:
 
 def _named(one: TablePlan, line: bytes, writer: str, seq: int) -> Iterator[str]:
     """Digests that a line names and that still count."""
-    if b"asset" not in line or line.startswith(b'{"kind":"asset.removed"') or one.reach.gone.contains(writer, seq):
-        return
-    for found in _DIGEST.finditer(line):
-        digest = found[1].decode()
-        removed = one.removals().get(digest)
-        if removed is None or not removed.contains(writer, seq):
-            yield digest
+    if b"asset" in line and not line.startswith(b'{"kind":"asset.removed"'):
+        for found in _DIGEST.finditer(line):
+            digest = found[1].decode()
+            if one.names_object(digest, writer, seq):
+                yield digest
 
 
 def count_assets(report: MergeReport, wanted: dict[str, list[Source]]) -> None:
