@@ -537,6 +537,15 @@ def test_two_sources_that_differ_under_one_id_are_refused(ours: str, theirs: str
     assert not (tmp_path / "new.db.events").exists()
 
 
+def test_second_source_is_held_against_the_target_too(ours: str, theirs: str, tmp_path: Path) -> None:
+    into = str(tmp_path / "into.db")
+    copy(ours, into)
+    edited(ours, theirs)
+    for sources in ((ours, theirs), (theirs, ours)):
+        with pytest.raises(SameIdDifferentEvent):
+            merge(*sources, into=into)
+
+
 def test_stub_equals_its_original(ours: str, theirs: str) -> None:
     for path in Path(f"{theirs}.events", "default").iterdir():
         lines = path.read_bytes().splitlines()
