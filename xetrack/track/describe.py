@@ -100,7 +100,7 @@ def field_names(value: Any) -> list[str]:
         return []
     try:
         if type(getattr(kind, "__dataclass_fields__", None)) is dict:
-            return _names_of_fields(kind)
+            return _names_of_fields(kind)  # type: ignore[arg-type]  # mypy thinks a class is not hashable
         if any(base.__name__ == "BaseModel" and base.__module__ in _MODEL_ROOMS for base in kind.__mro__):
             return list(_model_fields(value))
     except STOPS:

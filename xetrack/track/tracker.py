@@ -36,13 +36,13 @@ from xetrack.track.rows import (
     make_rows,
     make_value,
 )
-from xetrack.track.sampling import Sampler
 from xetrack.track.session import Session
 from xetrack.track.sinks import Sinks
 from xetrack.track.wrapping import wrapped
 
 if TYPE_CHECKING:
     from xetrack.track.cache import FunctionCache
+    from xetrack.track.sampling import Sampler
 
 #: Columns that calls fill in, which params must not be confused with.
 _AUTOMATIC = dict.fromkeys(AUTOMATIC - RESERVED)
@@ -154,10 +154,9 @@ class Tracker(RunView):
         self._unopened: StorageError | None = None
         self._losses = Losses(self.track_id) if settings.on_error == "warn" else None
         check_table_name(settings.table)
-        sampler = Sampler(
-            system=bool(log_system_params), network=bool(log_network_params), interval_s=measurement_interval
-        )
-        self._sampler = sampler if (sampler.system or sampler.network) and not self._off else None
+        self._sampler: Sampler | None = None
+        if (log_system_params or log_network_params) and not self._off:
+            self._sampler = _sampler(bool(log_system_params), bool(log_network_params), measurement_interval)
         sinks = Sinks.open(logs_path, logs_file_format, logs_stdout, jsonl)
         self._sinks = None if self._off else sinks
         self._logger = Logger(self._sinks, self._losses.add if self._losses else None)
@@ -288,6 +287,8 @@ class Tracker(RunView):
 
     def close(self) -> None:
         """Seal the run's segment and catch the tables up. Reading still works."""
+        if self._cache is not None:
+            self._cache.close()
         with self._tolerant(0):
             self._session.close()
 
@@ -524,10 +525,16 @@ def _remember(rows: Iterable[Mapping[Any, Any]], shapes: set[tuple[str, ...]]) -
             shapes.add(tuple(data))
 
 
+def _sampler(system: bool, network: bool, interval_s: float) -> Sampler:
+    from xetrack.track.sampling import Sampler  # psutil is a quarter of what importing a tracker would take
+
+    return Sampler(system=system, network=network, interval_s=interval_s)
+
+
 def _open_cache(folder: str | None, code: bool, wait: float, warn: bool) -> FunctionCache | None:
     if not folder:
         return None
-    from xetrack.track.cache import FunctionCache  # half of what importing a tracker would take
+    from xetrack.track.cache import FunctionCache
 
     return FunctionCache(folder, cache_code=code, wait=wait, warn=warn)
 
