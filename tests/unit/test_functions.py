@@ -26,8 +26,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import v1
 
+from tests.conftest import ROOT
 from xetrack.errors import UsageError
 from xetrack.track.functions import AUTOMATIC, MAX_FIELDS, as_text, track_call
+from xetrack.track.sampling import NETWORK_COLUMNS, SYSTEM_COLUMNS
 from xetrack.track.tracker import Tracker
 
 
@@ -1214,3 +1216,11 @@ def test_as_text_keeps_what_the_call_filled_in_and_puts_the_rest_into_text() -> 
     assert text.keys() == AUTOMATIC | {"cache", "function_items", "function_result"}
     assert text["function_result"].startswith("{'a b': 1, 'a_b': <class 'object'>")
     assert as_text({"cache": object(), "x": object()}).keys() == {"function_result"}
+
+
+def test_page_about_calls_names_every_column() -> None:
+    page = (ROOT / "docs" / "calls.md").read_text(encoding="utf-8")
+    own = {"track_id", "timestamp"}
+    gpu = {"gpu_percent", "gpu_memory_percent"}
+    for name in (AUTOMATIC - own) | gpu | {*SYSTEM_COLUMNS, *NETWORK_COLUMNS, "function_items", "function_result"}:
+        assert f"`{name}`" in page, name
