@@ -25,7 +25,16 @@ from xetrack.errors import (
     TableNotFound,
 )
 from xetrack.log.codec import jsonl
-from xetrack.log.events import AssetAdded, AssetRemoved, Event, EventUndone, PayloadRedacted, RunDeleted, split_id
+from xetrack.log.events import (
+    AssetAdded,
+    AssetRemoved,
+    Event,
+    EventUndone,
+    PayloadRedacted,
+    RunDeleted,
+    event_key,
+    split_id,
+)
 from xetrack.log.ranges import Frontier
 from xetrack.store import open_store
 
@@ -179,6 +188,20 @@ def test_both_sides_of_one_segment_may_grow_apart(source: str, tmp_path: Path, t
     assert cells(target) == cells(source)
 
 
+def test_segment_of_messagepack_that_was_copied_in_mid_record_is_completed(tmp_path: Path, target: str) -> None:
+    source = str(tmp_path / "packed.db")
+    with Tracker(source, track_id="r", events="msgpack") as tracker:
+        for step in range(5):
+            tracker.log({"step": step})
+    shutil.copytree(f"{source}.events", f"{target}.events")
+    whole = segment(source).read_bytes()
+    segment(target).write_bytes(whole[: len(whole) // 2])
+    there = len(cells(target))
+    assert 0 < there < 5
+    assert copy(source, target) == 5 - there
+    assert cells(target) == cells(source)
+
+
 def test_records_of_messagepack_become_lines_that_say_the_same(tmp_path: Path, target: str) -> None:
     source = str(tmp_path / "packed.db")
     values = {"i": 1, "f": 1.0, "n": float("nan"), "big": 2**80, "b": b"\x00", "t": (1, {"a": None}), "s": "é\n"}
@@ -193,15 +216,24 @@ def test_records_of_messagepack_become_lines_that_say_the_same(tmp_path: Path, t
 
 
 def test_lines_go_byte_for_byte_into_a_pack_named_by_its_content(source: str, target: str) -> None:
-    with Tracker(source, track_id="second-writer") as tracker:
-        tracker.log({"epoch": 7})
+    with Tracker(source, track_id="second-writer") as second, Tracker(source, track_id="third-writer") as third:
+        for epoch in range(3):
+            second.log({"epoch": epoch})
+            third.log({"epoch": epoch})
+    # Trackers of one process share a writer: a segment from elsewhere, whose events lie between theirs.
+    clock = events_of(source)[2].clock
+    line = signed(b'{"kind":"row.logged","id":"aaaaaaaaaaaaaaaa-0","clock":%d,"run":"r","data":{}}' % clock)
+    Path(f"{source}.events", "default", "z" * 16 + ".jsonl").write_bytes(line + b"\n")
     copy(source, target)
     pack = segment(target)
     with contextlib.closing(open_store(target)) as store:
         assert store.log.sha256("default", pack.name) == pack.name.partition(".")[0]
         assert store.verify().ok
     lines = [line for path in Path(f"{source}.events", "default").iterdir() for line in path.read_bytes().splitlines()]
-    assert sorted(pack.read_bytes().splitlines()) == sorted(lines)
+    packed = pack.read_bytes().splitlines()
+    assert sorted(packed) == sorted(lines)
+    events = [event for line in packed if (event := jsonl.decode(line)) is not None]
+    assert [event.id for event in events] == [event.id for event in sorted(events, key=event_key)]
 
 
 def test_unknown_kinds_and_fields_survive(source: str, target: str) -> None:

@@ -104,6 +104,26 @@ def test_columns_that_come_and_widen_are_named(ours: str, theirs: str) -> None:
     assert report.tables["default"].columns_widened == ["step"]
 
 
+def test_columns_have_the_names_that_the_tables_give_them(tmp_path: Path) -> None:
+    """The key that appeared first has the plain name, in whatever segment that was."""
+    lines = {
+        "source": {
+            "a": [b'{"kind":"row.logged","id":"aaaaaaaaaaaaaaaa-0","clock":50,"run":"r","data":{"k 1":1}}'],
+            "b": [b'{"kind":"row.logged","id":"bbbbbbbbbbbbbbbb-0","clock":10,"run":"r","data":{"k 1":1}}'],
+        },
+        "into": {"c": [b'{"kind":"row.logged","id":"cccccccccccccccc-0","clock":30,"run":"r","data":{"k_1":1}}']},
+    }
+    for name, segments in lines.items():
+        folder = tmp_path / f"{name}.db.events" / "default"
+        folder.mkdir(parents=True)
+        (folder.parent / "store.json").write_text('{"format":1}\n')
+        for letter, written in segments.items():
+            (folder / f"{letter * 16}.jsonl").write_bytes(b"".join(signed(line) + b"\n" for line in written))
+    report = merge(tmp_path / "source.db", into=tmp_path / "into.db")
+    assert report.tables["default"].columns_added == ["k_1"]
+    assert cells(str(tmp_path / "into.db"), "k_1_2") == [None, 1, None]
+
+
 def test_runs_are_new_or_touched(ours: str, theirs: str) -> None:
     log(ours, {"step": 5}, run="untouched")
     log(theirs, {"step": 2})
