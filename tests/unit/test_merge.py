@@ -398,23 +398,45 @@ def test_conflict_that_an_event_settles_is_over_in_cells_that_come_back_later(
     assert merge(ours, into=tmp_path / "fresh.db").conflicts == []
 
 
+def put(db: Path, *lines: str) -> None:
+    """Make a store of one segment with these lines."""
+    folder = Path(f"{db}.events", "default")
+    folder.mkdir(parents=True)
+    (folder.parent / "store.json").write_text('{"format":1}\n')
+    (folder / f"{'z' * 16}.jsonl").write_bytes(b"".join(signed(line.encode()) + b"\n" for line in lines))
+
+
+def test_frontier_that_builds_on_an_earlier_one_is_read_whole(tmp_path: Path) -> None:
+    a, b, c = "a" * 16, "b" * 16, "c" * 16
+    put(
+        tmp_path / "one.db",
+        f'{{"kind":"row.logged","id":"{a}-0","clock":1,"run":"r","data":{{"x":1}}}}',
+        f'{{"kind":"value.set","id":"{b}-0","clock":2,"run":"r","key":"y","value":7,"seen":{{"{a}":"0"}}}}',
+        f'{{"kind":"row.logged","id":"{a}-1","clock":3,"run":"r","data":{{"x":2}}}}',
+        f'{{"kind":"value.set","id":"{b}-1","clock":4,"run":"r","key":"x","value":8,"seen":{{"{a}":"1"}},"base":"{b}-0"}}',
+    )
+    put(
+        tmp_path / "two.db",
+        f'{{"kind":"value.set","id":"{c}-0","clock":5,"run":"r","key":"x","value":9,"seen":{{"{a}":"0-1"}}}}',
+    )
+    (conflict,) = merge(tmp_path / "one.db", tmp_path / "two.db", into=tmp_path / "into.db").conflicts
+    assert conflict.rows == {a: "0-1"}
+
+
 def test_cells_that_a_later_set_did_not_reach_are_still_those_of_the_first(tmp_path: Path) -> None:
     """As after a checkout: the author of both had less in view when it set the second time."""
     a, b, c = "a" * 16, "b" * 16, "c" * 16
-    sources = {
-        "one": [
-            f'{{"kind":"row.logged","id":"{a}-0","clock":1,"run":"r","data":{{"x":1}}}}',
-            f'{{"kind":"row.logged","id":"{a}-1","clock":2,"run":"r","data":{{"x":2}}}}',
-            f'{{"kind":"value.set","id":"{b}-0","clock":3,"run":"r","key":"x","value":7,"seen":{{"{a}":"0-1"}}}}',
-            f'{{"kind":"value.set","id":"{b}-1","clock":4,"run":"r","key":"x","value":8,"seen":{{"{a}":"0","{b}":"0"}}}}',
-        ],
-        "two": [f'{{"kind":"value.set","id":"{c}-0","clock":5,"run":"r","key":"x","value":9,"seen":{{"{a}":"0-1"}}}}'],
-    }
-    for name, lines in sources.items():
-        folder = tmp_path / f"{name}.db.events" / "default"
-        folder.mkdir(parents=True)
-        (folder.parent / "store.json").write_text('{"format":1}\n')
-        (folder / f"{'z' * 16}.jsonl").write_bytes(b"".join(signed(line.encode()) + b"\n" for line in lines))
+    put(
+        tmp_path / "one.db",
+        f'{{"kind":"row.logged","id":"{a}-0","clock":1,"run":"r","data":{{"x":1}}}}',
+        f'{{"kind":"row.logged","id":"{a}-1","clock":2,"run":"r","data":{{"x":2}}}}',
+        f'{{"kind":"value.set","id":"{b}-0","clock":3,"run":"r","key":"x","value":7,"seen":{{"{a}":"0-1"}}}}',
+        f'{{"kind":"value.set","id":"{b}-1","clock":4,"run":"r","key":"x","value":8,"seen":{{"{a}":"0","{b}":"0"}}}}',
+    )
+    put(
+        tmp_path / "two.db",
+        f'{{"kind":"value.set","id":"{c}-0","clock":5,"run":"r","key":"x","value":9,"seen":{{"{a}":"0-1"}}}}',
+    )
     conflicts = merge(tmp_path / "one.db", tmp_path / "two.db", into=tmp_path / "into.db").conflicts
     assert [(one.ours.value, one.theirs.value, one.row) for one in conflicts] == [(7, 9, f"{a}-1"), (8, 9, f"{a}-0")]
 
