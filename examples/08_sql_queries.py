@@ -19,7 +19,7 @@ conn = Reader("track.db").conn
 best = conn.execute("SELECT model, max(accuracy) FROM db.events GROUP BY model ORDER BY 2 DESC").fetchall()
 print("best:", best)
 print("above 0.8:", conn.execute("SELECT count(*) FROM events WHERE accuracy > 0.8").fetchone())
-print("inside a dict:", conn.execute('SELECT DISTINCT config ->> \'layers\' FROM "default"').fetchall())
+print("inside a dict:", conn.execute("SELECT DISTINCT config ->> 'layers' FROM \"default\"").fetchall())
 print("another table:", conn.execute("SELECT label FROM db.predictions").fetchall())
 
 try:
