@@ -104,6 +104,21 @@ def test_columns_that_come_and_widen_are_named(ours: str, theirs: str) -> None:
     assert report.tables["default"].columns_widened == ["step"]
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "widened"),
+    [(1, [2, 3], []), (1, [2, 0.5], ["v"]), (0.5, [1, 2], []), (0.5, [1, 2**60], ["v"]), (1, [None, "a"], ["v"])],
+)
+def test_column_is_wider_if_any_of_the_new_values_makes_it_so(
+    tmp_path: Path, old: Any, new: list[Any], widened: list[str]
+) -> None:
+    log(str(tmp_path / "into.db"), {"v": old})
+    log(str(tmp_path / "source.db"), *({"v": value} for value in new))
+    before = Reader(tmp_path / "into.db").dtypes["v"]
+    report = merge(tmp_path / "source.db", into=tmp_path / "into.db")
+    assert report.tables["default"].columns_widened == widened
+    assert (Reader(tmp_path / "into.db").dtypes["v"] is not before) == bool(widened)
+
+
 def test_columns_have_the_names_that_the_tables_give_them(tmp_path: Path) -> None:
     """The key that appeared first has the plain name, in whatever segment that was."""
     lines = {

@@ -15,7 +15,7 @@ import msgspec
 
 from xetrack.errors import SameIdDifferentEvent
 from xetrack.exchange.sources import Source
-from xetrack.log.cells import MAX_PLAIN_INT, flag
+from xetrack.log.cells import flag
 from xetrack.log.clock import wall_us
 from xetrack.log.codec import codec_for, jsonl
 from xetrack.log.events import Event, PayloadStub, RowLogged, ValueSet, event_key, split_id
@@ -268,18 +268,11 @@ class _Facts:
 
 
 def _mask(wires: list[Any]) -> int:
-    """Type flags of values; of most types one value tells for all."""
+    """Type flags of values; of all types but objects one value tells for all, since large integers are objects."""
     mask = 0
-    for kind in set(map(type, wires)):
-        if kind is int:
-            ints = [wire for wire in wires if type(wire) is int]
-            small = -MAX_PLAIN_INT <= min(ints) and max(ints) <= MAX_PLAIN_INT
-            tell: Iterable[Any] = ints[:1] if small else ints
-        elif kind is dict:
-            tell = (wire for wire in wires if type(wire) is dict)
-        else:
-            tell = (next(wire for wire in wires if type(wire) is kind),)
-        for wire in tell:
+    samples: dict[type, Any] = dict(zip(map(type, wires), wires, strict=True))
+    for kind, sample in samples.items():
+        for wire in [wire for wire in wires if type(wire) is dict] if kind is dict else [sample]:
             mask |= flag(wire)
     return mask
 
