@@ -22,6 +22,7 @@ from xetrack.log.values import RESERVED, check_keys, encode
 from xetrack.read.asset_events import AssetEvents
 from xetrack.read.view import RunView
 from xetrack.store import Store, check_table_name, open_store
+from xetrack.track import copies
 from xetrack.track.functions import AUTOMATIC, as_text, track_call, warn_once
 from xetrack.track.logger import Logger
 from xetrack.track.losses import Losses
@@ -128,6 +129,7 @@ class Tracker(RunView):
         cache_code: bool = False,
         cache_wait: float = 0,
     ) -> None:
+        made = {name: value for name, value in dict(locals()).items() if name != "self"}
         settings = Settings.resolve(
             db=db if type(db) is Default else os.fspath(db),
             engine=engine,
@@ -142,6 +144,8 @@ class Tracker(RunView):
         self.db = settings.db
         self.track_id = str(settings.track_id or generate_track_id())
         encode(self.track_id, "track_id")  # refuses what is no text, before anything is made
+        #: What makes this tracker again in another process (copies.py).
+        self._made = {**made, **_settled(made, settings), "track_id": self.track_id, "params": None, "reset": False}
         self.raise_on_error = raise_on_error
         self.warnings = settings.warnings
         self.measurement_interval = measurement_interval
@@ -403,7 +407,27 @@ class Tracker(RunView):
     def __repr__(self) -> str:
         return f"Tracker(db={self.db!r}, table={self.table_name!r}, track_id={self.track_id!r})"
 
+    def __copy__(self) -> Tracker:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Tracker:
+        """The tracker itself: objects that hold one log to one run, whoever copies them."""
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What pickle takes along: in another process this becomes a tracker of the same run (copies.py).
+
+        Raises:
+            InvalidArgument: its store is in memory, where no other process could log to.
+        """
+        if self.db == self.IN_MEMORY and not self._off:
+            raise InvalidArgument("db", "a tracker in memory cannot go to another process")
+        return copies.revived, (copies.name_in_pickle(self), type(self), self._made, self._known[1])
+
     # helpers
+
+    def _take_params(self, params: Row) -> None:
+        self._known = (set(), params)
 
     def _open(self, settings: Settings, git_root: str | None) -> Store:
         """The store, or one in memory where there is none to write to."""
@@ -510,6 +534,20 @@ class Tracker(RunView):
         if self._skip:
             return digest_of(value)
         return self._session.put(key, value)
+
+
+def _settled(made: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    """Arguments that another process could take for something else: of the environment, and relative paths."""
+    settled: dict[str, Any] = {
+        name: getattr(settings, name)
+        for name in ("db", "engine", "table", "durability", "events", "warnings", "on_error", "text_limit")
+    }
+    for name in ("db", "logs_path", "jsonl", "cache", "git_root"):
+        path = {**made, **settled}[name]
+        if path and path not in (Tracker.IN_MEMORY, Tracker.SKIP_INSERT):
+            with contextlib.suppress(FileNotFoundError):  # the current folder may be gone
+                settled[name] = os.path.abspath(path)
+    return settled
 
 
 def _now_us(count: int) -> list[int]:
