@@ -72,6 +72,8 @@ def _option(parameter: inspect.Parameter, kind: Any, info: Any) -> str:
     else:
         # Typer keeps the first name of an annotated option where a default would stand.
         names, default = ", ".join([info.default, *info.param_decls]), parameter.default
+        if info.metavar:
+            names += f" {info.metavar}"
     text = info.help
     for choices in (kind, *get_args(kind)):
         if inspect.isclass(choices) and issubclass(choices, enum.Enum):

@@ -48,6 +48,14 @@ def test_module_and_entry_point_are_the_same_command(xt: Xt) -> None:
         assert subprocess.run([entry, "--version"], capture_output=True, text=True).stdout == module.stdout
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a Linux device")
+def test_output_that_has_no_room_is_told_as_such(store: str) -> None:
+    with open("/dev/full", "w") as full:
+        run = subprocess.run([sys.executable, "-m", "xetrack", "head", store], stdout=full, stderr=subprocess.PIPE)
+    assert run.returncode == 1
+    assert run.stderr.startswith(b"xt: The output cannot be written: ") and run.stderr.count(b"\n") == 1
+
+
 def test_reading_commands_load_no_pandas() -> None:
     code = "import sys, xetrack.cli; print('pandas' in sys.modules, 'numpy' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

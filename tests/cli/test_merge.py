@@ -41,6 +41,11 @@ def test_report_counts_and_names_the_conflict(call: Call, store: str, other: str
     assert Reader(store).to_df("calm-otter-1")["label"].tolist() == ["bad"] * 3
 
 
+def test_merge_that_has_nothing_to_take_over_says_so(call: Call, store: str) -> None:
+    result = call("merge", f"{store}.events", "--into", store)
+    assert (result.exit_code, result.stdout) == (0, "nothing to take over\n")
+
+
 def test_json_is_the_report(call: Call, store: str, other: str) -> None:
     report = json.loads(call("merge", other, "--into", store, "--json", "--dry-run").stdout)
     assert report["dry_run"] is True

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 
 import pytest
 
 from tests.cli.conftest import Call
 from xetrack import Reader
 
+#: Those that are installed.
+ENGINES = ["sqlite", *(["duckdb"] if find_spec("duckdb") else [])]
 COUNT = "SELECT count(*) AS n FROM events"
 
 
@@ -59,15 +62,27 @@ def test_refused_write_names_the_call_to_use(call: Call, store: str) -> None:
     assert "xt set" in call("sql", store, "UPDATE events SET loss = 0").stderr
 
 
-@pytest.mark.parametrize("query", ["SELEC 1", "", "SELECT 1; SELECT 2"])
-def test_query_that_cannot_run_is_wrong_usage(call: Call, store: str, query: str) -> None:
-    result = call("sql", store, query)
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("query", ["SELEC 1", "", "SELECT epoch + FROM events"])
+def test_query_that_cannot_run_is_wrong_usage(call: Call, store: str, query: str, engine: str) -> None:
+    result = call("sql", store, query, f"--engine={engine}")
     assert result.exit_code == 2
-    assert result.stderr.startswith("xt: ")
+    assert result.stderr.startswith("xt: The argument QUERY") and ".." not in result.stderr
 
 
-@pytest.mark.parametrize("query", ["SELECT * FROM nowhere", "SELECT lss FROM events"])
-def test_table_or_column_that_is_not_there_exits_3(call: Call, store: str, query: str) -> None:
-    result = call("sql", store, query)
+def test_second_statement_is_refused(call: Call, store: str) -> None:
+    result = call("sql", store, "SELECT 1; SELECT 2")
+    assert result.exit_code == 2 and "one statement" in result.stderr and ".." not in result.stderr
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("query", "missing"),
+    [("SELECT * FROM nowhere", "no table 'nowhere'.\nIt has:"), ("SELECT lss FROM events", "no column 'lss'")],
+)
+def test_table_or_column_that_is_not_there_exits_3(
+    call: Call, store: str, query: str, missing: str, engine: str
+) -> None:
+    result = call("sql", store, query, f"--engine={engine}")
     assert result.exit_code == 3
-    assert "no" in result.stderr
+    assert missing in result.stderr

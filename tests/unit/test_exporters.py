@@ -31,6 +31,7 @@ from xetrack.errors import (
     ColumnNotFound,
     InvalidArgument,
     MissingExtra,
+    PathNotFound,
     RunNotFound,
     StorageError,
     StoreNotFound,
@@ -808,7 +809,7 @@ def test_manifest_of_another_format_than_the_name_says_is_refused(db: str, out: 
     export(db, out("a.jsonl"))
     with pytest.raises(InvalidArgument):
         export_again(db, out("a.jsonl.manifest.json"), out("b.csv"))
-    with pytest.raises(StorageError):
+    with pytest.raises(PathNotFound):
         export_again(db, out("nope.manifest.json"))
     export_again(db, out("a.jsonl.manifest.json"), out("b.data"))
     assert out("b.data").read_bytes() == out("a.jsonl").read_bytes()

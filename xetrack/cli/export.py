@@ -29,7 +29,9 @@ def export(
     columns: Annotated[
         str | None, typer.Option("--columns", metavar="A,B,C", help="Only these, in this order.")
     ] = None,
-    where: Annotated[str | None, typer.Option("--where", metavar="SQL", help="Only rows where this holds.")] = None,
+    where: Annotated[
+        str | None, typer.Option("--where", metavar="SQL", help="Only rows where this condition holds.")
+    ] = None,
     track_id: TrackId = None,
     split: Annotated[
         str | None,
@@ -41,9 +43,11 @@ def export(
         str | None, typer.Option("--format", metavar="NAME", help="Where the suffix does not say it.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
-    again: Annotated[str | None, typer.Option("--again", metavar="MANIFEST", help="Build this data set again.")] = None,
+    again: Annotated[
+        str | None, typer.Option("--again", metavar="MANIFEST", help="Build the data set of this manifest again.")
+    ] = None,
     check: Annotated[
-        str | None, typer.Option("--check", metavar="MANIFEST", help="See that it can be built again; write nothing.")
+        str | None, typer.Option("--check", metavar="MANIFEST", help="Whether that can be built again; write nothing.")
     ] = None,
     table: TableName = None,
     engine: EngineName = None,
@@ -62,6 +66,8 @@ def export(
     if manifest is None:
         if out is None:
             raise InvalidArgument("OUT", "it is not given")
+        if out == "-":
+            raise InvalidArgument("OUT", "a data set is files; `xt sql DB QUERY --format csv` prints rows")
         report = exporters.export(
             db,
             out,

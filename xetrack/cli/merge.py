@@ -71,8 +71,11 @@ def _print_report(report: MergeReport, as_json: bool) -> None:
     ]
     if rows:
         print_rows(names, rows, Format.TABLE)
-    for line in report.notes():
+    notes = report.notes()
+    for line in notes:
         typer.echo(line)
+    if not (rows or notes):
+        typer.echo("nothing to take over")
     if report.conflicts:
         typer.echo(f"conflicts: {len(report.conflicts)}")
         names = ["kind", "table", "track_id", "column", "rows", "ours", "theirs", "stands"]

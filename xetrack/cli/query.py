@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
+import sys
 from typing import Annotated
 
 import typer
@@ -10,6 +12,10 @@ import typer
 from xetrack.cli.options import AsJson, Db, EngineName, FormatName, TableName, chosen, opened_store
 from xetrack.cli.output import Format, print_rows
 from xetrack.errors import ColumnNotFound, InvalidArgument, TableNotFound
+
+#: How SQLite and DuckDB say what they do not find.
+_MISSING_TABLE = re.compile(r"no such table: (.+)|Table with name (.+?) does not exist")
+_MISSING_COLUMN = re.compile(r'no such column: (.+)|Referenced column "(.+?)" not found')
 
 
 def register(app: typer.Typer) -> None:
@@ -36,10 +42,16 @@ def sql(
                 raise InvalidArgument("QUERY", "it returns no rows")
             names = [column[0] for column in cursor.description]
             print_rows(names, cursor, chosen(form, as_json))
-        except (sqlite3.Error, sqlite3.Warning) as error:
-            missing, _, name = str(error).partition(": ")
-            if missing == "no such table":
-                raise TableNotFound(name, handle.store.db, handle.store.tables()) from error
-            if missing == "no such column":
-                raise ColumnNotFound(name, []) from error
-            raise InvalidArgument("QUERY", str(error)) from error
+        except _sql_errors() as error:
+            said = str(error).partition("\n")[0]
+            if missing := _MISSING_TABLE.search(said):
+                raise TableNotFound(missing[1] or missing[2], handle.store.db, handle.store.tables()) from error
+            if missing := _MISSING_COLUMN.search(said):
+                raise ColumnNotFound(missing[1] or missing[2], []) from error
+            raise InvalidArgument("QUERY", said.rstrip(".")) from error
+
+
+def _sql_errors() -> tuple[type[Exception], ...]:
+    """What the engines raise; DuckDB's only where it is in use."""
+    duckdb = sys.modules.get("duckdb")
+    return (sqlite3.Error, sqlite3.Warning, *(() if duckdb is None else (duckdb.Error,)))

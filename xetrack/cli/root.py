@@ -38,6 +38,12 @@ class _Commands(TyperGroup):
             # The reader has what it wanted; the exit must not flush into the pipe again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
+        except OSError as error:
+            if error.filename is not None:
+                raise
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            typer.echo(f"xt: The output cannot be written: {error.strerror}.", err=True)
+            raise typer.Exit(1) from error
         except XetrackError as error:
             if ctx.params.get("debug"):
                 traceback.print_exc()

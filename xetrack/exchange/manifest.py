@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from xetrack.errors import InvalidArgument, storage_error
+from xetrack.errors import InvalidArgument, PathNotFound, storage_error
 from xetrack.exchange.formats import form_of
 from xetrack.exchange.splits import parse_split
 
@@ -106,6 +106,7 @@ def read_manifest(path: Path) -> Manifest:
     """The manifest in a file.
 
     Raises:
+        PathNotFound: there is no file.
         InvalidArgument: it is none, or of a newer release.
         StorageError: it cannot be read.
     """
@@ -116,6 +117,8 @@ def read_manifest(path: Path) -> Manifest:
         found = msgspec.json.decode(raw, type=Manifest)
         query = found.query
         query.split, query.form = parse_split(query.split), form_of(path, query.form)
+    except FileNotFoundError as error:
+        raise PathNotFound(path, []) from error
     except OSError as error:
         raise storage_error(error, path) from error
     except msgspec.DecodeError as error:
