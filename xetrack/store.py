@@ -157,9 +157,7 @@ class Store:
     def locked(self) -> Iterator[None]:
         """One thread at a time; after a fork, with files of one's own."""
         if self._pid != os.getpid():
-            for keeper in self._keepers.values():
-                keeper.abandon()
-                _abandoned.append(keeper)
+            _abandoned.extend(self._keepers.values())
             self._reset_process()
         with self.lock:
             yield

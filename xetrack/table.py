@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from xetrack.errors import ColumnNotFound, RunNotFound, RunProtected
 from xetrack.log.events import RunDeleted, TableReset, ValueSet
 from xetrack.tables.base import Backend, Selection
-from xetrack.tables.frames import PYTHON_TYPES, frame
+from xetrack.tables.frames import PYTHON_TYPES, frame, kind_of
 from xetrack.tables.layout import FIXED, Column
 from xetrack.tables.projector import Projector
 
@@ -45,7 +45,11 @@ class Table:
             # Another process may have changed the columns since: what is read and what is known must be one view.
             with backend.reading():
                 projector.refresh(self.name)
-                yield backend, projector.state(self.name).columns
+                try:
+                    yield backend, projector.state(self.name).columns
+                except Exception as error:
+                    self.store.keeper(self.engine).heal(error)
+                    raise
 
     def _catch_up(self) -> None:
         self.store.catch_up_table(self.name, self.engine)
@@ -140,6 +144,31 @@ class Table:
                 return name
             known = [*FIXED, *(column.name for column in columns)]
             raise ColumnNotFound(name, difflib.get_close_matches(name, known))
+
+    def query(self, sql: str, params: Any = None) -> pd.DataFrame:
+        """What a read-only query gives, as a frame; types follow from the values, in DuckDB from the columns."""
+        if self.engine == "duckdb":
+            from xetrack.tables.arrows import frame_of_query
+
+            return frame_of_query(self.query_arrow(sql, params))
+        names, kinds, rows = self._queried(sql, params)
+        return frame(names, kinds, rows)
+
+    def query_arrow(self, sql: str, params: Any = None) -> pa.Table:
+        """The same as an Arrow table."""
+        from xetrack.tables.arrows import arrow_of_cells
+
+        if self.engine == "duckdb":
+            conn: Any = self.connection()
+            return conn.execute(sql, params).arrow()
+        return arrow_of_cells(*self._queried(sql, params))
+
+    def _queried(self, sql: str, params: Any) -> tuple[list[str], list[str], list[Any]]:
+        conn: Any = self.connection()
+        cursor = conn.execute(sql, () if params is None else params)
+        rows = cursor.fetchall()
+        names = [column[0] for column in cursor.description or ()]
+        return names, [kind_of(cells) for cells in zip(*rows, strict=True)] or ["null"] * len(names), rows
 
     def connection(self) -> TablesConnection | DuckdbConnection:
         return self.store.connection(self.engine)

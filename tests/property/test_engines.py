@@ -13,14 +13,13 @@ from hypothesis import strategies as st
 from tests.property.test_projection import STEPS, WRITERS, history, write
 from xetrack.log.log import FileLog
 from xetrack.tables.base import Backend, Selection
+from xetrack.tables.duckdb import DuckdbTables
 from xetrack.tables.frames import frame
 from xetrack.tables.layout import FIXED
 from xetrack.tables.projector import Projector
 from xetrack.tables.sqlite import SqliteTables
 
 pytest.importorskip("duckdb")
-
-from xetrack.tables.duckdb import DuckdbTables  # after the skip
 
 #: Values beside those of the projection's test, which both engines must show alike.
 ODD = [

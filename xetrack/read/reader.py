@@ -7,7 +7,7 @@ like a tracker's: they touch what was there when it made them (law 6).
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +15,7 @@ from xetrack.config import DEFAULT_ENGINE, DEFAULT_TABLE, Settings
 from xetrack.errors import InvalidArgument, TableNotFound
 from xetrack.read.asset_events import AssetEvents
 from xetrack.read.assets import AssetsView
+from xetrack.read.backends import checked, polars_of
 from xetrack.read.files import read_jsonl, read_logs
 from xetrack.store import Store, Table, open_store
 from xetrack.track.cache_folder import delete_entries, read_entry, scan_entries
@@ -23,6 +24,8 @@ from xetrack.track.session import Session
 
 if TYPE_CHECKING:
     import pandas as pd
+    import polars as pl
+    import pyarrow as pa
 
     from xetrack.tables.duckdb_door import DuckdbConnection
     from xetrack.tables.sqlite_door import TablesConnection
@@ -44,8 +47,11 @@ class Reader:
         engine: Literal["duckdb", "sqlite"] = DEFAULT_ENGINE,  # type: ignore[assignment]
         table: str = DEFAULT_TABLE,
         at: str | None = None,
+        backend: Literal["pandas", "polars", "arrow"] | None = None,
     ) -> None:
+        """``backend`` is the kind of frame that ``to_df``, ``latest`` and ``sql`` give; see ``set_backend``."""
         settings = Settings.resolve(engine=engine, table=table)
+        self._backend = checked(backend)
         if at is not None:
             raise InvalidArgument("at", "this release does not do that yet")
         self.db = str(db)
@@ -97,12 +103,51 @@ class Reader:
 
         ``head`` and ``tail`` both apply to the run, not to the whole table.
         """
+        if self._backend != "pandas":
+            frame: pd.DataFrame = self._kind(self._table.arrow(track_id, head=head, tail=tail))
+            return frame
         return self._table.frame(track_id, head=head, tail=tail)
+
+    def to_arrow(self, track_id: str | None = None, head: int | None = None, tail: int | None = None) -> pa.Table:
+        """The rows of ``to_df`` as an Arrow table.
+
+        Raises:
+            MissingExtra: pyarrow is not installed.
+        """
+        return self._table.arrow(track_id, head=head, tail=tail)
+
+    def to_polars(self, track_id: str | None = None, head: int | None = None, tail: int | None = None) -> pl.DataFrame:
+        """The rows of ``to_df`` as a polars frame.
+
+        Raises:
+            MissingExtra: polars is not installed.
+        """
+        return polars_of(self._table.arrow(track_id, head=head, tail=tail))
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """All rows, for whatever takes Arrow data: ``polars.DataFrame(reader)``, ``pyarrow.table(reader)``."""
+        return self._table.arrow().__arrow_c_stream__(requested_schema)
+
+    def sql(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """What one read-only query gives, as a frame; ``params`` fill its placeholders.
+
+        >>> reader.sql("SELECT track_id, max(accuracy) AS best FROM events WHERE epoch > ? GROUP BY 1", [3])
+
+        Raises:
+            ReadOnlyTables: the query would change something.
+        """
+        if self._backend != "pandas":
+            frame: pd.DataFrame = self._kind(self._table.query_arrow(query, params))
+            return frame
+        return self._table.query(query, params)
+
+    def _kind(self, table: pa.Table) -> Any:
+        return polars_of(table) if self._backend == "polars" else table
 
     def latest(self) -> pd.DataFrame:
         """Rows of the newest run by time; an empty frame if there is none."""
         run = self._table.latest_run()
-        return self._table.frame(head=0) if run is None else self._table.frame(run)
+        return self.to_df(head=0) if run is None else self.to_df(run)
 
     def __len__(self) -> int:
         return self._table.count()

@@ -9,7 +9,7 @@ they do not), null for a column without a value. Missing values are Arrow's null
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xetrack.errors import MissingExtra
@@ -67,6 +67,8 @@ def _stored(cells: Sequence[Any], kind: str) -> Any:
             return pa.array([None if cell is None else str(cell) for cell in cells], pa.string())
         case "null":
             return pa.nulls(len(cells))
+    if kind == "mixed":
+        cells = [cell if cell is None or isinstance(cell, str) else str(cell) for cell in cells]
     return pa.array(cells, pa.string())
 
 
@@ -106,6 +108,41 @@ def frame_of_arrow(table: pa.Table, kinds: Sequence[str]) -> pd.DataFrame:
     series = {name: _series(table.column(name), kind) for name, kind in zip(table.column_names, kinds, strict=True)}
     made: pd.DataFrame = pd.DataFrame(series, columns=table.column_names, copy=False)
     return made
+
+
+def frame_of_query(table: pa.Table) -> pd.DataFrame:
+    """The data frame of what a DuckDB query gave, by the rule of ``frames.py``."""
+    import pandas as pd
+
+    pa = pyarrow()
+    series = []
+    for column in table.columns:
+        kind = ""
+        if pa.types.is_decimal(column.type) and not column.type.scale:  # a sum of integers is a HUGEINT
+            try:
+                column = column.cast(pa.int64())
+            except pa.ArrowInvalid:
+                column, kind = column.cast(pa.string()), "bigint"
+        if not kind:
+            kind = next((kind for kind, belongs in _KINDS.items() if belongs(column.type)), "")
+        series.append(_series(column, kind) if kind else column.to_pandas())
+    made: pd.DataFrame = pd.DataFrame(dict(enumerate(series)), copy=False)
+    made.columns = pd.Index(table.column_names)
+    return made
+
+
+def _is(name: str) -> Callable[[Any], bool]:
+    return lambda arrow_type: bool(getattr(pyarrow().types, f"is_{name}")(arrow_type))
+
+
+_KINDS = {
+    "bool": _is("boolean"),
+    "int": _is("integer"),
+    "float": _is("floating"),
+    "text": _is("string"),
+    "bytes": _is("binary"),
+    "null": _is("null"),
+}
 
 
 def _series(column: Any, kind: str) -> Any:

@@ -100,9 +100,6 @@ class Backend(Protocol):
         ...
 
     def close(self) -> None: ...
-    def abandon(self) -> None:
-        """In a forked child: the tables are the parent's, neither to be used nor to be closed."""
-        ...
 
     # rows
     def create(self, table: str, columns: Sequence[Column], *, size_bytes: int = 0) -> None:

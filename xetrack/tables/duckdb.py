@@ -22,7 +22,7 @@ import msgspec
 from xetrack.tables import duckdb_file
 from xetrack.tables.base import SLOT_BITS, Ailment, Block, Checkpoint, Rows
 from xetrack.tables.duckdb_cells import SQL_TYPES, DoesNotFit, duckdb_cell, series
-from xetrack.tables.duckdb_file import OWN, ROWS, Draft, inode_of, registered
+from xetrack.tables.duckdb_file import OWN, ROWS, Draft, Native, inode_of, registered
 from xetrack.tables.duckdb_layers import MASKED, ROW, Layers
 from xetrack.tables.duckdb_read import DuckdbReading
 from xetrack.tables.layout import FIXED, OVERFLOW, Column, quote
@@ -36,7 +36,7 @@ _BLOCK_ROWS = 4096
 _PROJECTION_MEMORY = "768MB"
 
 
-class DuckdbTables(DuckdbReading):
+class DuckdbTables(DuckdbReading, Native):
     """The tables of one store for one process; ``path`` None: in memory only."""
 
     limit = 4000
@@ -51,6 +51,7 @@ class DuckdbTables(DuckdbReading):
         self.path = path
         if limit is not None:
             self.limit = limit
+        super().__init__()
         self._told = False
         self._unwritable = False
         self._open()
@@ -59,7 +60,7 @@ class DuckdbTables(DuckdbReading):
         """Begin an instance on the generation that stands there now, or on one that is about to."""
         path = path or self.path
         self.inode = None if path is None else inode_of(path)
-        self.conn = duckdb_file.instance()
+        self.conn: Any = duckdb_file.instance()
         self.layers: dict[str, Layers] = {}
         self._draft: Draft | None = None
         self._pending: dict[str, list[dict[str, Any]]] = {}
@@ -78,8 +79,12 @@ class DuckdbTables(DuckdbReading):
             if path is not None and self.inode is not None and duckdb_file.attach(self.conn, path):
                 self._load()
         except BaseException:
-            self.conn.close()
+            self._let_go()
             raise
+
+    def _let_go(self) -> None:
+        """Drop the instance. It goes with the last cursor of it: closing would end what a user is fetching."""
+        self.conn = None
 
     def _load(self) -> None:
         for name, state, row_count, last_row in self._base(f"SELECT * FROM base.{OWN}._xetrack_tables"):
@@ -116,13 +121,14 @@ class DuckdbTables(DuckdbReading):
         if self._draft is not None:
             self._draft.abandon()
             self._draft = None
-        self.conn.close()
+        self._let_go()
         with contextlib.suppress(OSError):
             os.rmdir(duckdb_file.spill_folder())
 
-    def abandon(self) -> None:
-        """In a forked child: the instance belongs to threads that are not here. Never destroy it."""
-        duckdb_file.immortal(self.conn, self._draft)
+    def natives(self) -> Iterator[object]:
+        yield self.conn
+        if self._draft is not None:
+            yield self._draft.conn
 
     def current(self) -> bool:
         return not self._failed and (self.path is None or inode_of(self.path) == self.inode)
@@ -219,10 +225,8 @@ class DuckdbTables(DuckdbReading):
             draft.finish()
             if not remade and inode_of(self.path) != expected:
                 return False
-            old = self.conn
             # Open first, so that what is open is what was written, whoever replaces it the next moment.
             self._open(draft.path)
-            old.close()
             os.replace(draft.path, self.path)
             return True
         finally:
@@ -512,6 +516,7 @@ class DuckdbTables(DuckdbReading):
 
 _BLOCKS_IN_MEMORY = 256
 _DAMAGE = (
+    "could not read enough bytes",
     "corrupt",
     "checksum",
     "not a valid duckdb database",

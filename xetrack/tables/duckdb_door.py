@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from xetrack.errors import ReadOnlyTables
-from xetrack.tables.duckdb_file import immortal
+from xetrack.tables.duckdb_file import Native
 
 #: Pragmas that only tell.
 _PRAGMA = re.compile(
@@ -25,7 +25,7 @@ _PRAGMA = re.compile(
 _EXPLAIN = re.compile(r"\s*explain\s*(\([^)]*\)\s*)?(analyze\s+)?", re.IGNORECASE)
 
 
-class DuckdbConnection:
+class DuckdbConnection(Native):
     """A DuckDB connection for reading, with the methods of the original that read.
 
     ``execute``, ``sql`` and ``query`` take one statement or several. What was
@@ -36,6 +36,7 @@ class DuckdbConnection:
     def __init__(
         self, tables: Callable[[], Any], before: Callable[[], None], locked: Callable[[], AbstractContextManager[None]]
     ) -> None:
+        super().__init__()
         self._tables, self._before, self._locked = tables, before, locked
         self._instance: Any = None
         self._cursor: Any = None
@@ -44,6 +45,9 @@ class DuckdbConnection:
         #: Whose connection it is, kept alive by it.
         self.owner: object = None
 
+    def natives(self) -> Iterator[object]:
+        yield from (self._instance, self._cursor)
+
     def _native(self) -> Any:
         """A cursor of the instance that has everything logged so far."""
         import duckdb
@@ -51,8 +55,6 @@ class DuckdbConnection:
         if self.closed:
             raise duckdb.ConnectionException("Connection Error: Connection already closed!")
         if self._pid != os.getpid():
-            # They belong to threads that only the parent has.
-            immortal(self._cursor, self._instance)
             self._pid, self._cursor, self._instance = os.getpid(), None, None
         with self._locked():
             self._before()
@@ -68,8 +70,8 @@ class DuckdbConnection:
         Raises:
             ReadOnlyTables: it would change something.
         """
-        _refuse_writes(query)
         native = self._native()
+        _refuse_writes(native, query)
         if parameters is None:
             native.execute(query)
         else:
@@ -78,13 +80,20 @@ class DuckdbConnection:
 
     def sql(self, query: str, *, params: Any = None) -> Any:
         """A relation, as ``duckdb.sql`` gives; same errors as ``execute``."""
-        _refuse_writes(query)
-        return self._native().sql(query, params=params)
+        _refuse_writes(self._native(), query)
+        return self._beside().sql(query, params=params)
 
     query = sql
 
     def table(self, name: str) -> Any:
-        return self._native().table(name)
+        """A relation of a table or view."""
+        return self._beside().table(name)
+
+    def _beside(self) -> Any:
+        """A cursor of its own: what was executed may not have been fetched to its end."""
+        beside = self._native().cursor()
+        beside.execute("USE db")
+        return beside
 
     view = table
 
@@ -171,15 +180,15 @@ _WRITING = frozenset(
 )
 
 
-def _refuse_writes(query: Any) -> None:
+def _refuse_writes(native: Any, query: Any) -> None:
     import duckdb
 
     if not isinstance(query, str):
         raise ReadOnlyTables()
-    for statement in duckdb.extract_statements(query):
+    for statement in native.extract_statements(query):
         kind, text = statement.type, statement.query
         if kind == duckdb.StatementType.EXPLAIN:
-            _refuse_writes(text[_EXPLAIN.match(text).end() :])  # type: ignore[union-attr]  # it begins so
+            _refuse_writes(native, text[_EXPLAIN.match(text).end() :])  # type: ignore[union-attr]  # it begins so
         elif kind == duckdb.StatementType.PRAGMA and _PRAGMA.match(text):
             continue
         elif kind != duckdb.StatementType.SELECT:

@@ -12,6 +12,7 @@ import itertools
 import os
 import tempfile
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,7 +83,7 @@ def attach(conn: duckdb.DuckDBPyConnection, path: Path) -> bool:
     schemas = conn.execute("SELECT schema_name FROM duckdb_schemas() WHERE database_name='base'").fetchall()
     if (OWN,) in schemas:
         return True
-    (used,) = conn.execute("SELECT count(*) FROM duckdb_tables() WHERE database_name='base'").fetchone() or (0,)
+    used = conn.execute("SELECT 1 FROM duckdb_tables() WHERE database_name='base'").fetchall()
     conn.execute("DETACH base")
     if used:
         raise ForeignFile(path)
@@ -101,7 +102,7 @@ def has_tables(path: Path) -> bool:
         with contextlib.closing(instance()) as conn:
             if not attach(conn, path):
                 return False
-            return bool(conn.execute(f"SELECT 1 FROM base.{OWN}._xetrack_tables").fetchone())
+            return bool(conn.execute(f"SELECT 1 FROM base.{OWN}._xetrack_tables").fetchall())
     except (duckdb.Error, ForeignFile):
         return False
 
@@ -165,12 +166,30 @@ def fill(conn: Any, target: str, table: Any) -> None:
         conn.execute(f"INSERT INTO {target} SELECT * FROM _xetrack_rows_in")
 
 
-def immortal(*things: object) -> None:
-    """Never destroy these: their threads exist in the parent process only."""
+class Native:
+    """Holds objects of DuckDB's. A forked child may neither use nor destroy them: their threads are the parent's."""
+
+    def __init__(self) -> None:
+        _natives.add(self)
+
+    def natives(self) -> Iterator[object]:
+        """What it holds now."""
+        raise NotImplementedError
+
+
+_natives: weakref.WeakSet[Native] = weakref.WeakSet()
+
+
+def _forked() -> None:
     import ctypes
 
-    for thing in things:
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+    for holder in list(_natives):
+        for thing in holder.natives():
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 def inode_of(path: Path) -> int | None:

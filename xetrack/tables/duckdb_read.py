@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from xetrack.log.values import decode
 from xetrack.tables.base import Selection
 from xetrack.tables.duckdb_cells import SQL_TYPES, DoesNotFit, duckdb_cell, series
 from xetrack.tables.duckdb_layers import ROW, Layers
@@ -35,7 +36,8 @@ class DuckdbReading:
         if run is None:
             return self.layers[table].count
         sql = f"SELECT count(*) FROM ({self.layers[table].relation(['track_id'])}) WHERE track_id=?"
-        return int(self.conn.execute(sql, [run]).fetchall()[0][0])
+        ((count,),) = self.conn.execute(sql, [run]).fetchall()
+        return int(count)
 
     def runs(self, table: str) -> list[str]:
         relation = self.layers[table].relation(["track_id"])
@@ -44,9 +46,8 @@ class DuckdbReading:
 
     def latest_run(self, table: str) -> str | None:
         relation = self.layers[table].relation(["track_id"])
-        run: str | None
         ((run,),) = self.conn.execute(f"SELECT arg_max(track_id, {ROW}) FROM ({relation})").fetchall()
-        return run
+        return run if run is None else str(run)
 
     def frame(self, table: str, columns: Sequence[Column], which: Selection) -> pd.DataFrame:
         from xetrack.tables.arrows import frame_of_arrow
@@ -114,7 +115,7 @@ class DuckdbReading:
             cells = [_python(cell, kind) for cell, kind in zip(row, kinds, strict=False)]
             if more:
                 keys = msgspec.json.decode(row[-1]) if row[-1] else {}
-                cells += [value(_text_or_cell(keys.get(column.key), column), column.type) for column in more]
+                cells += [_python(_text_or_cell(keys.get(column.key), column), column.type) for column in more]
             rows.append(tuple(cells))
         return rows
 
@@ -181,11 +182,11 @@ def _equals(name: str, sql_type: str, kind: str, wire: Any) -> tuple[str, list[A
     if wire is None:
         return f"{name} IS NULL", []
     like = comparable(kind, wire)
-    if kind == "null" or (like != kind and "text" in (like, kind) and kind != "text"):
+    if kind == "null" or (like == "text" and kind != "text"):
         return "false", []
     try:
         if kind in ("bool", "int", "bigint", "float"):
-            number = duckdb_cell(wire, like, SQL_TYPES[like])
+            number = decode(wire)
             if sql_type == "DOUBLE":
                 return f"{name}=CAST(? AS DOUBLE)", [float(number)]
             if number != number or number in (float("inf"), float("-inf")) or int(number) != number:

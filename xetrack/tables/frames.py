@@ -121,6 +121,16 @@ def frame(names: Sequence[str], kinds: Sequence[str], rows: Iterable[Sequence[An
     return made
 
 
+def kind_of(cells: Sequence[Any]) -> str:
+    """The column type of what an SQLite query gave; "mixed" where its values have no type in common."""
+    types = {type(cell) for cell in cells} - {type(None)}
+    if types == {int, float}:
+        return "float"
+    if len(types) > 1:
+        return "mixed"
+    return {int: "int", float: "float", str: "text", bytes: "bytes"}[types.pop()] if types else "null"
+
+
 #: NumPy types of columns without gaps; all others go as objects.
 _DTYPES: dict[str, Any] = {"int": "int64", "bool": "bool", "float": "float64"}
 

@@ -177,14 +177,20 @@ class Keeper:
                 return
             catch_up()
 
+    def heal(self, error: Exception) -> None:
+        """After a failure that shows the tables damaged: put them aside, so that the next call makes them anew."""
+        if self.home is not None and diagnose(self.engine, error) == "damaged":
+            path = self.path()
+            self._drop()
+            files.set_aside(path)
+            raise StorageFailed(path, f"{error} (it was put aside: the next call makes it anew)") from error
+
     def close(self) -> None:
         self._drop()
         self._users = None
-
-    def abandon(self) -> None:
-        """In a forked child: neither use nor destroy what belongs to the parent's threads."""
-        if self._backend is not None:
-            self._backend.abandon()
+        if self._temporary is not None:
+            self._temporary.cleanup()
+            self._temporary = self._path = None
 
     def _drop(self) -> None:
         if self._backend is not None:

@@ -119,9 +119,6 @@ class SqliteTables(SqliteReading):
     def close(self) -> None:
         self.conn.close()
 
-    def abandon(self) -> None:
-        """Whoever keeps this object keeps SQLite from closing the parent's files."""
-
     def current(self) -> bool:
         """Whether the path still names the file that is open here."""
         if self.path is None:

@@ -98,7 +98,10 @@ class SqliteReading:
     def find(self, table: str, column: Column | str, wire: Any, run: str | None) -> list[tuple[int, str]]:
         where, values = _of_run(run)
         kind = "text" if isinstance(column, str) else column.type
-        target = None if wire is None else cell(wire, comparable(kind, wire))
+        like = "text" if wire is None else comparable(kind, wire)
+        if wire is not None and like == "text" and kind != "text":
+            return []  # else SQLite would find the number 2 for the text "2"
+        target = None if wire is None else cell(wire, like)
         if isinstance(column, str) or column.stored:
             name = column if isinstance(column, str) else column.name
             where = f"{where} AND {quote(name)} IS ?" if where else f" WHERE {quote(name)} IS ?"

@@ -1,0 +1,60 @@
+"""Which kind of data frame a reader gives: pandas, polars or Arrow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+
+from xetrack.errors import InvalidArgument, MissingExtra
+
+if TYPE_CHECKING:
+    import polars as pl
+    import pyarrow as pa
+
+Backend = Literal["pandas", "polars", "arrow"]
+_default: Backend = "pandas"
+
+
+def get_backend() -> str:
+    """The kind of frame that readers give unless they are told another: pandas, polars or arrow."""
+    return _default
+
+
+def set_backend(backend: str) -> None:
+    """Have readers that are made from now on give this kind of frame.
+
+    Raises:
+        InvalidArgument: it is none of pandas, polars, arrow.
+        MissingExtra: its package is not installed.
+    """
+    global _default
+    _default = checked(backend)
+
+
+def checked(backend: str | None) -> Backend:
+    """The backend of a name, the default one for None. Same errors as ``set_backend``."""
+    if backend is None:
+        return _default
+    if backend not in get_args(Backend):
+        raise InvalidArgument("backend", f"{backend!r} is none of {', '.join(get_args(Backend))}")
+    try:
+        if backend != "pandas":
+            import pyarrow  # noqa: F401  # only to see that it is there
+        if backend == "polars":
+            import polars  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra(f"backend={backend!r}", backend) from error
+    return cast(Backend, backend)
+
+
+def polars_of(table: pa.Table) -> pl.DataFrame:
+    """A polars frame of an Arrow table.
+
+    Raises:
+        MissingExtra: polars is not installed.
+    """
+    try:
+        import polars
+    except ImportError as error:
+        raise MissingExtra("to_polars", "polars") from error
+    made: Any = polars.from_arrow(table)
+    return cast("pl.DataFrame", made)
