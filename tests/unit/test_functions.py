@@ -352,6 +352,8 @@ def test_tracker_warns_once_of_what_every_call_does(tracker: Tracker, caplog: py
         def __repr__(self) -> str:
             raise RuntimeError("repr")
 
+        __str__ = __repr__
+
     for _ in range(3):
         tracker.track(lambda: {"function_name": 1})
         tracker.track(lambda: {"": 1})
