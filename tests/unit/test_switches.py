@@ -214,12 +214,12 @@ def test_rows_that_the_store_has_no_room_for_still_reach_the_other_files(caplog:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_forked_child_tells_of_its_own_losses_only(tmp_path: Path) -> None:
     program = (
-        "import os; from xetrack import Tracker; open('file', 'w').close()\n"
+        "import os, signal; from xetrack import Tracker; open('file', 'w').close()\n"
         "t = Tracker('file/track.db', track_id='run', on_error='warn')\n"
         "t.log_batch([{'n': 1}] * 4)\n"
         "t._losses._lock.acquire()\n"  # as another thread of the parent may hold it
         "pid = os.fork()\n"
-        "if not pid: t.log({'n': 2}); t.close(); os._exit(0)\n"
+        "if not pid: signal.alarm(20); t.log({'n': 2}); t.close(); os._exit(0)\n"
         "t._losses._lock.release(); os.waitpid(pid, 0); t.close()"
     )
     done = subprocess.run(
