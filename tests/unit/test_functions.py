@@ -360,6 +360,7 @@ def test_tracker_warns_once_of_what_every_call_does(tracker: Tracker, caplog: py
         tracker.track(lambda: {"args": 1})
         tracker.track(lambda: {Key("kwargs"): 1})
     assert len(caplog.records) == 4
+    assert "function_result" not in tracker.latest and tracker.latest["kwargs"] == {}
     Tracker(":memory:").track(lambda: {"args": 1})
     assert len(caplog.records) == 5
 
