@@ -21,7 +21,8 @@ OnError = Literal["raise", "warn"]
 
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
-_TEXT_LIMIT = 1000
+#: Characters that the row of a tracked call keeps of a text, and values of a list.
+TEXT_LIMIT = 1000
 _GIT_PLACES = {
     "GIT_DIR",
     "GIT_COMMON_DIR",
@@ -66,7 +67,7 @@ class Settings:
     warnings: bool = True
     on_error: OnError = "raise"
     disabled: bool = False
-    text_limit: int = _TEXT_LIMIT
+    text_limit: int = TEXT_LIMIT
 
     @classmethod
     def resolve(
@@ -136,7 +137,7 @@ def _flag(variable: str, env: Mapping[str, str], default: bool) -> bool:
 
 def _limit(given: int | str | None) -> int:
     if given is None:
-        return _TEXT_LIMIT
+        return TEXT_LIMIT
     if isinstance(given, bool) or not str(given).isdecimal() or int(given) < 1:
         raise InvalidArgument("text_limit", f"{given!r} is not a number of characters, 1 or more")
     return int(given)

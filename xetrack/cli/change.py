@@ -60,12 +60,12 @@ def set_(
         if track_id is not None:
             require_run(handle.runs(), track_id)
     typed = convert(value, type_.value) if type_ is not None else typed_as(value, types.get(key))
-    with opened_reader(db, engine, table) as reader:
-        if where_key is None or where_value is None:
-            count = reader.set_value(key, typed, track_id=track_id)
-        else:
-            where = typed_as(where_value, types.get(where_key))
-            count = reader.set_where(key, typed, where_key, where, track_id=track_id)
+    reader = opened_reader(db, engine, table)
+    if where_key is None or where_value is None:
+        count = reader.set_value(key, typed, track_id=track_id)
+    else:
+        where = typed_as(where_value, types.get(where_key))
+        count = reader.set_where(key, typed, where_key, where, track_id=track_id)
     if as_json:
         print_json({"rows_changed": count})
     else:
@@ -80,8 +80,7 @@ def delete(
     as_json: AsJson = False,
 ) -> None:
     """Delete all rows of a run."""
-    with opened_reader(db, engine, table) as reader:
-        count = reader.delete_run(track_id)
+    count = opened_reader(db, engine, table).delete_run(track_id)
     if as_json:
         print_json({"rows_deleted": count})
     else:

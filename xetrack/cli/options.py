@@ -58,10 +58,9 @@ def opened_table(db: str, engine: str | None, table: str | None) -> Iterator[Tab
         yield handle
 
 
-@contextmanager
-def opened_reader(db: str, engine: str | None, table: str | None) -> Iterator[Reader]:
+def opened_reader(db: str, engine: str | None, table: str | None) -> Reader:
     """A reader of a store that exists: the way to change what was logged."""
     from xetrack.read.reader import Reader
 
     settings = Settings.resolve(engine=engine, table=table)
-    yield Reader(db, engine=settings.engine, table=settings.table)
+    return Reader(db, engine=settings.engine, table=settings.table)

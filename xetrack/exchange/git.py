@@ -22,7 +22,7 @@ from xetrack.log.header import head_of
 LIMIT_S = 1.0
 
 _STATUS = (
-    *("git", "--no-optional-locks", "-c", "core.fsmonitor=false", "-c", "status.renames=false"),
+    *("-c", "core.fsmonitor=false", "-c", "status.renames=false"),
     *("status", "--porcelain=v2", "--branch", "--no-ahead-behind", "--untracked-files=no"),
     # A store that is committed grows while its writer runs; that changes no code.
     *("--", ":(top,exclude,glob)**/*.events/**"),
@@ -42,23 +42,13 @@ def facts(folder: Path | str, *, limit_s: float = LIMIT_S) -> dict[str, Any]:
     try:
         place = Path(os.path.abspath(folder))
         head = head_of(place)
-        if head is None:
-            return found
-        found |= head._asdict()
-        status = subprocess.run(
-            _STATUS,
-            cwd=place,
-            env=git_environ(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=limit_s,
-            check=True,
-            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-        )
-    except (OSError, ValueError, subprocess.SubprocessError):
+    except (OSError, ValueError):
         return found
-    return found | _told(os.fsdecode(status.stdout).split("\n"))
+    if head is None:
+        return found
+    found |= head._asdict()
+    status = _output(place, *_STATUS, limit_s=limit_s)
+    return found if status is None else found | _told(os.fsdecode(status).split("\n"))
 
 
 def asked(folder: Path | str, *, early: bool = False, limit_s: float = LIMIT_S) -> Callable[[], dict[str, Any]]:
@@ -188,8 +178,8 @@ class Revision:
             self._reader = None
 
 
-def _output(folder: Path, *command: str) -> bytes | None:
-    """What git prints, None if it is not there or has nothing to say."""
+def _output(folder: Path, *command: str, limit_s: float | None = None) -> bytes | None:
+    """What git prints, None if it is not there, has nothing to say or takes longer."""
     try:
         done = subprocess.run(
             ("git", "--no-optional-locks", *command),
@@ -198,6 +188,7 @@ def _output(folder: Path, *command: str) -> bytes | None:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            timeout=limit_s,
             check=True,
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
         )

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from xetrack.config import DEFAULT_ENGINE, DEFAULT_TABLE, Settings
 from xetrack.errors import InvalidArgument, TableNotFound
 from xetrack.read.asset_events import AssetEvents
-from xetrack.read.assets import AssetsView
 from xetrack.read.backends import checked, polars_of
 from xetrack.read.files import read_jsonl, read_logs
-from xetrack.store import Store, Table, open_store
+from xetrack.read.view import TableView
+from xetrack.store import Store, open_store
 from xetrack.track.cache_folder import delete_entries, read_entry, scan_entries
 from xetrack.track.rows import make_condition, make_value
 from xetrack.track.session import Session
@@ -27,11 +27,8 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-    from xetrack.tables.duckdb_door import DuckdbConnection
-    from xetrack.tables.sqlite_door import TablesConnection
 
-
-class Reader:
+class Reader(TableView):
     """Reads one table of a store that exists; opening creates nothing.
 
     Raises:
@@ -56,39 +53,13 @@ class Reader:
             raise InvalidArgument("at", "this release does not do that yet")
         self.db = str(db)
         self._store: Store = open_store(db, settings=settings)
-        self._table: Table = self._store.table(settings.table, settings.engine)
+        self._table = self._store.table(settings.table, settings.engine)
         tables = self._store.tables()
         if tables and self._table.name not in tables:
             raise TableNotFound(self._table.name, self.db, tables)
         self._session = Session(self._store, self._table.name, settings.events)
         self._asset_events = AssetEvents(self._store.log)
         weakref.finalize(self, self._session.close_silently).atexit = False
-
-    @property
-    def table_name(self) -> str:
-        return self._table.name
-
-    @property
-    def columns(self) -> list[str]:
-        """Columns of the table, ``timestamp`` and ``track_id`` first."""
-        return self._table.columns
-
-    @property
-    def dtypes(self) -> dict[str, type]:
-        """Python type of each column."""
-        return self._table.dtypes
-
-    @property
-    def conn(self) -> TablesConnection | DuckdbConnection:
-        """A read-only connection that sees everything logged before each query."""
-        conn = self._table.connection()
-        conn.owner = self  # a reader that nobody else holds must not close under it
-        return conn
-
-    @property
-    def assets(self) -> AssetsView:
-        """The objects and files stored with the rows of all tables, by hash and by key."""
-        return AssetsView(self._table, self._asset_events, self)
 
     def get(self, asset: str) -> Any:
         """The object stored under a hash or key. It is unpickled: only from stores that you trust.
@@ -152,10 +123,6 @@ class Reader:
     def __len__(self) -> int:
         return self._table.count()
 
-    def __bool__(self) -> bool:
-        """A reader is true, also of an empty table."""
-        return True
-
     def __repr__(self) -> str:
         return f"Reader(db={self.db!r}, table={self.table_name!r})"
 
@@ -180,13 +147,6 @@ class Reader:
         name, wire = make_value(key, value, self._session.put)
         where_name, where_wire = make_condition(where_key, where_value)
         return self._table.set_where(self._session.writer, name, wire, where_name, where_wire, track_id)
-
-    def remove_asset(self, hash_value: str, column: str | None = None, remove_keys: bool = True) -> bool:
-        """Take an asset off the list; False if there is none. ``column`` also empties its cells there.
-
-        See ``AssetsView.remove``. Its bytes go with ``assets.gc()``.
-        """
-        return self.assets.remove(hash_value, column=column, remove_keys=remove_keys)
 
     @classmethod
     def read_db(

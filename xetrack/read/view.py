@@ -1,4 +1,4 @@
-"""What a tracker shows of its run: the reading side of ``Tracker``.
+"""What a tracker shows of its run, the reading side of ``Tracker``, and what a reader shows as well.
 
 Rows come from the tables, which catch up first, so a view always has everything
 that was logged before the call.
@@ -22,10 +22,9 @@ if TYPE_CHECKING:
     from xetrack.tables.sqlite_door import TablesConnection
 
 
-class RunView:
-    """The rows of one run in a table, and of the whole table where asked."""
+class TableView:
+    """What a tracker and a reader both show of a table. Up to date at every call."""
 
-    track_id: str
     _table: Table
     _asset_events: AssetEvents
 
@@ -47,13 +46,30 @@ class RunView:
     def conn(self) -> TablesConnection | DuckdbConnection:
         """A read-only connection that sees everything logged before each query."""
         conn = self._table.connection()
-        conn.owner = self  # a tracker that nobody else holds must not close under it
+        conn.owner = self  # one that nobody else holds must not close under it
         return conn
 
     @property
     def assets(self) -> AssetsView:
         """The objects and files stored with the rows of all tables, by hash and by key."""
         return AssetsView(self._table, self._asset_events, self)
+
+    def remove_asset(self, hash_value: str, column: str | None = None, remove_keys: bool = True) -> bool:
+        """Take an asset off the list; False if there is none. ``column`` also empties its cells there.
+
+        See ``AssetsView.remove``. Its bytes go with ``assets.gc()``.
+        """
+        return self.assets.remove(hash_value, column=column, remove_keys=remove_keys)
+
+    def __bool__(self) -> bool:
+        """True, also of an empty table."""
+        return True
+
+
+class RunView(TableView):
+    """The rows of one run in a table, and of the whole table where asked."""
+
+    track_id: str
 
     def get(self, key: str) -> Any:
         """The object stored under a hash or key. It is unpickled: only from stores that you trust.
@@ -62,13 +78,6 @@ class RunView:
             AssetNotFound: there is none, or it was removed.
         """
         return self.assets[key]
-
-    def remove_asset(self, hash_value: str, column: str | None = None, remove_keys: bool = True) -> bool:
-        """Take an asset off the list; False if there is none. ``column`` also empties its cells there.
-
-        See ``AssetsView.remove``. Its bytes go with ``assets.gc()``.
-        """
-        return self.assets.remove(hash_value, column=column, remove_keys=remove_keys)
 
     def to_df(self, all: bool = False) -> pd.DataFrame:
         """Rows of this run, or of every run, in the order of the log."""
@@ -92,10 +101,6 @@ class RunView:
 
     def __len__(self) -> int:
         return self._table.count(self.track_id)
-
-    def __bool__(self) -> bool:
-        """True also before the first row."""
-        return True
 
     @overload
     def __getitem__(self, item: str) -> pd.Series[Any]: ...

@@ -17,6 +17,7 @@ from itertools import chain, islice
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Protocol
 
+from xetrack.config import TEXT_LIMIT
 from xetrack.track.describe import STOPS, describe, describe_result, is_column, text_of, type_name, unpack
 from xetrack.track.signatures import Kind, kind_of, name_of, records_of, takes_object
 
@@ -26,8 +27,6 @@ logger = logging.getLogger("xetrack")
 AUTOMATIC = frozenset({"function_name", "function_time", "args", "kwargs", "error", "track_id", "timestamp"})
 #: Columns that the fields of one call's arguments may become.
 MAX_FIELDS = 1000
-#: Characters that are kept of a text, and values that are kept of a list.
-TEXT_LIMIT = 1000
 
 #: Warnings remembered as told.
 _MAX_TOLD = 1000

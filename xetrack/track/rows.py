@@ -14,10 +14,9 @@ from typing import Any, NamedTuple
 
 from xetrack.errors import InvalidArgument, InvalidValue
 from xetrack.log.assets import digest_of as digest_of
+from xetrack.log.cells import DIGEST_DIGITS
 from xetrack.log.values import check_keys, decode, encode, is_plain
 
-#: Digits of an asset's digest that stand for it in rows and tables.
-SHORT_DIGEST = 16
 _UNSET_DIGEST = "0" * 64
 
 #: Stores an object logged under a key, or the file of a path, and gives its digest.
@@ -74,15 +73,6 @@ def are_fast(rows: list[Any], shapes: Container[tuple[Any, ...]]) -> bool:
                 return False
         elif not types <= _CONSTANTS:
             return all(map(is_fast, rows))
-    return True
-
-
-def is_storable(value: Any) -> bool:
-    """Whether a row holds the value itself, not as an asset."""
-    try:
-        encode(value, "value")
-    except InvalidValue:
-        return False
     return True
 
 
@@ -162,5 +152,5 @@ def _finish(named: dict[str, Any], wire: dict[str, Any], has_objects: bool, para
 
 def _shown(wire: Any) -> Any:
     if type(wire) is dict and len(wire) == 1 and "$asset" in wire:
-        return wire["$asset"][:SHORT_DIGEST]
+        return wire["$asset"][:DIGEST_DIGITS]
     return decode(wire)

@@ -29,8 +29,6 @@ logger = logging.getLogger("xetrack")
 
 #: Columns of ``system=True``, always there; None where the system would not tell.
 SYSTEM_COLUMNS = ("cpu_percent", "ram_percent", "p_memory_percent", "disk_percent")
-#: More of them where there is a GPU that NVML can read.
-GPU_COLUMNS = ("gpu_percent", "gpu_memory_percent")
 #: Columns of ``network=True``.
 NETWORK_COLUMNS = ("bytes_sent", "bytes_recv")
 
