@@ -282,9 +282,10 @@ class DuckdbTables(DuckdbReading, Native):
         default, redrawn = _default_of(self.layers), set()
         for name, layers in self.layers.items():
             sql = layers.shown(f"({layers.relation()})")
-            if sql != layers.drawn:
+            drawn = (sql, *layers.types.values())
+            if drawn != layers.drawn:
                 self.conn.execute(f"CREATE OR REPLACE VIEW db.main.{quote(name)} AS {sql}")
-                layers.drawn = sql
+                layers.drawn = drawn
                 redrawn.add(name)
         if default is not None and (default != self._events or default in redrawn):
             self.conn.execute(f"CREATE OR REPLACE VIEW db.main.events AS SELECT * FROM db.main.{quote(default)}")

@@ -40,6 +40,7 @@ class DuckdbConnection(Native):
         self._tables, self._before, self._locked = tables, before, locked
         self._instance: Any = None
         self._cursor: Any = None
+        self._besides: list[tuple[Any, Any]] = []
         self._pid = os.getpid()
         self.closed = False
         #: Whose connection it is, kept alive by it.
@@ -47,6 +48,8 @@ class DuckdbConnection(Native):
 
     def natives(self) -> Iterator[object]:
         yield from (self._instance, self._cursor)
+        for pair in self._besides:
+            yield from pair
 
     def _native(self) -> Any:
         """A cursor of the instance that has everything logged so far."""
@@ -55,7 +58,7 @@ class DuckdbConnection(Native):
         if self.closed:
             raise duckdb.ConnectionException("Connection Error: Connection already closed!")
         if self._pid != os.getpid():
-            self._pid, self._cursor, self._instance = os.getpid(), None, None
+            self._pid, self._cursor, self._instance, self._besides = os.getpid(), None, None, []
         with self._locked():
             self._before()
             conn = self._tables().conn
@@ -90,10 +93,14 @@ class DuckdbConnection(Native):
         return self._beside().table(name)
 
     def _beside(self) -> Any:
-        """A cursor of its own: what was executed may not have been fetched to its end."""
-        beside = self._native().cursor()
-        beside.execute("USE db")
-        return beside
+        """A cursor for relations: what was executed may not have been fetched to its end."""
+        self._native()
+        if not self._besides or self._besides[-1][0] is not self._instance:
+            beside = self._instance.cursor()
+            beside.execute("USE db")
+            # A relation needs its cursor, which it does not hold; one of the last generation may still be in use.
+            self._besides = [*self._besides[-1:], (self._instance, beside)]
+        return self._besides[-1][1]
 
     view = table
 
@@ -113,6 +120,7 @@ class DuckdbConnection(Native):
         if self._cursor is not None and self._pid == os.getpid():
             self._cursor.close()
         self._cursor = self._instance = None
+        self._besides = []
 
     # fetching, from what was executed last
 

@@ -30,8 +30,8 @@ class Layers:
         self.in_order = True
         #: Whether the rows go into the draft of the next generation.
         self.drafted = False
-        #: The SQL of the view that users have.
-        self.drawn = ""
+        #: SQL and column types of the view that users have.
+        self.drawn: tuple[str, ...] = ()
         self._made = False
 
     @classmethod
