@@ -167,9 +167,9 @@ class Layers:
 
     def lift(self, conn: Any, where: str, values: list[Any]) -> None:
         """Take the rows of the base that a condition picks into memory, to be changed there."""
+        self.make(conn)
         if self.base is None or self.base_rows == self.masked:
             return
-        self.make(conn)
         base, listed = self._of_base(list(self.types)), ", ".join([ROW, *map(quote, self.types)])
         sql = f"INSERT INTO {self.place} ({listed}) SELECT * FROM ({base}){where}"
         ((lifted,),) = conn.execute(sql, values).fetchall()
@@ -187,8 +187,6 @@ class Layers:
 
     def update(self, conn: Any, change: str, new: list[Any], where: str, values: list[Any]) -> int:
         """Change cells of rows that are in memory; count the rows."""
-        if not self._made:
-            return 0
         ((changed,),) = conn.execute(f"UPDATE {self.place} SET {change}{where}", [*new, *values]).fetchall()
         return int(changed)
 
