@@ -27,6 +27,7 @@ from xetrack.log.cells import (
     INT64,
     JSON,
     NONFINITE,
+    TEXT,
     cell,
     flag,
 )
@@ -88,6 +89,8 @@ def comparable(kind: str, wire: Any) -> str:
         if kind != "float" and mask & (FLOAT | NONFINITE):
             return "float"
         return "bigint" if mask & BIGINT and kind != "float" else kind
+    if kind == "asset" and mask == TEXT:
+        return kind  # it shows a hash, which is a text
     return kind if _OWN_FLAGS.get(kind) == mask else "text"
 
 
