@@ -30,6 +30,7 @@ from xetrack.errors import (
 )
 from xetrack.log.log import Facts, FileLog, Log, MemoryLog, check_table
 from xetrack.table import Table
+from xetrack.tables.assets import summary
 from xetrack.tables.base import Backend
 from xetrack.tables.files import is_foreign, refuse_foreign, tables_file
 from xetrack.tables.keeper import Engine, Keeper, make_tables
@@ -280,7 +281,9 @@ def near(path: Path) -> list[str]:
 
 
 def _equal(one: Backend, two: Backend, table: str) -> bool:
-    """Whether a table has the same columns and the same rows in the same order."""
+    """Whether a table has the same columns, the same rows in the same order, and names the same assets."""
+    if summary(one.namings(table)) != summary(two.namings(table)):
+        return False
     (names, rows), (other_names, other_rows) = one.content(table), two.content(table)
     return names == other_names and all(left == right for left, right in zip_longest(rows, other_rows))
 

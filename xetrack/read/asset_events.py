@@ -127,7 +127,7 @@ class AssetEvents:
         match event:
             case AssetAdded():
                 self._name(table, event, [event.digest], event.key)
-                named = self.named.get(event.digest)
+                named = None if self._is_cancelled(table, event) else self.named.get(event.digest)
                 if named is not None and named.told < event_key(event):
                     named.told = event_key(event)
                     named.size, named.codec, named.name = event.size, event.codec, event.name
@@ -151,7 +151,7 @@ class AssetEvents:
         gone = self._gone.get(table)
         for digest in digests:
             place = event_key(event)
-            if not _DIGEST.fullmatch(digest) or (gone and gone.cancelled.contains(*place[1:])):
+            if not _DIGEST.fullmatch(digest) or self._is_cancelled(table, event):
                 continue
             named = self.named.get(digest)
             if named is None:
@@ -164,6 +164,10 @@ class AssetEvents:
             named.tables.add(table)
             if named.first is None or place < named.first:
                 named.first, named.first_us = place, _wall_us(event)
+
+    def _is_cancelled(self, table: str, event: Event) -> bool:
+        gone = self._gone.get(table)
+        return gone is not None and gone.cancelled.contains(*event_key(event)[1:])
 
     def _decide(self, table: str) -> _Gone:
         settlement = settle(self._verdicts.get(table, []))

@@ -16,8 +16,11 @@ from typing import Any
 
 import msgspec
 
+from xetrack.log.assets import digests_in
 from xetrack.log.cells import BOOL, FLOAT, INT, NULL, TEXT, column_type, flag
 from xetrack.log.events import (
+    AssetAdded,
+    AssetRemoved,
     Event,
     EventUndone,
     PayloadRedacted,
@@ -36,6 +39,7 @@ from xetrack.log.events import (
 )
 from xetrack.log.log import Log
 from xetrack.log.ranges import Frontier, RangeSet
+from xetrack.tables.assets import Namings, digests_of_unknown
 from xetrack.tables.base import SLOT_BITS, Backend, Rows
 from xetrack.tables.layout import OVERFLOW, Column, KeyFacts, Position, arrange, keeps_cells
 from xetrack.tables.places import Places, RebuildNeeded, rows_in
@@ -83,6 +87,7 @@ class Pass:
         self._seconds = _Seconds()
         self._unplaced = False
         self._places = Places(backend, table, state, numbers, rebuilding)
+        self._namings = Namings(log, backend, table, self._local)
         self._settle()
 
     def _settle(self) -> None:
@@ -136,6 +141,7 @@ class Pass:
                 self._redo()
             self.backend.reshape(self.table, current, columns)
             self.state.columns = columns
+        self._namings.flush()
         self.state.awaited = self._awaited.to_wire()
 
     def _redo(self, *, types_only: bool = False) -> None:
@@ -158,9 +164,7 @@ class Pass:
         self.state.last_clock = max(self.state.last_clock, clocks[-1])
         if self._awaited and clocks[0] <= self.state.last_mutation[0]:
             for event in events:
-                key = event_key(event)
-                if key < self.state.last_mutation and self._awaited.contains(key[1], key[2]) and not self.rebuilding:
-                    raise RebuildNeeded
+                self._refuse_late(event)
         shapes: dict[tuple[str, ...], list[int]] = {}
         keys = [tuple(event.data) for event in events]
         if keys.count(keys[0]) == len(keys):
@@ -173,7 +177,7 @@ class Pass:
             chosen = [events[index] for index in indexes] if indexes else events
             wires: list[Sequence[Any]] = list(zip(*[event.data.values() for event in chosen], strict=True))
             kinds = [set(map(type, column)) for column in wires]
-            self._meet(shape, chosen[0], wires, kinds)
+            self._meet(shape, chosen, wires, kinds)
             parts.append((shape, indexes, chosen, wires, kinds))
         self._add_columns()
         if self.learning:
@@ -207,7 +211,27 @@ class Pass:
             if not self._excluded.contains(*origin):
                 taken.append(event)
                 origins.append(origin)
+            elif self._counts(origin):
+                # A reset voids rows, not what they tell of assets.
+                for key, wire in event.data.items():
+                    self._name(event, wire, key)
         return taken, origins
+
+    def _counts(self, origin: tuple[str, int]) -> bool:
+        """Whether an event is neither undone nor redacted."""
+        return not (self._cancelled.contains(*origin) or self._redacted.contains(*origin))
+
+    def _name(self, event: Event, wire: Any, key: str | None) -> None:
+        """Note the assets that a wire value names, unless a removal had seen it before it came here."""
+        digests = list(digests_in(wire))
+        if digests:
+            self._refuse_late(event)
+            self._namings.note(event, digests, key)
+
+    def _refuse_late(self, event: Event) -> None:
+        key = event_key(event)
+        if key < self.state.last_mutation and self._awaited.contains(key[1], key[2]) and not self.rebuilding:
+            raise RebuildNeeded
 
     def _ranges(self, writer: str) -> RangeSet:
         self.touched.add(writer)
@@ -218,12 +242,14 @@ class Pass:
         return ranges
 
     def _meet(
-        self, shape: tuple[str, ...], event: RowLogged, wires: Sequence[Sequence[Any]], kinds: list[set[type]]
+        self, shape: tuple[str, ...], events: list[RowLogged], wires: Sequence[Sequence[Any]], kinds: list[set[type]]
     ) -> None:
-        """Note what rows of one shape say about its keys; ``event`` is the first of them in the batch."""
-        key = event_key(event)
+        """Note what rows of one shape say about its keys, and the assets that they name."""
+        key = event_key(events[0])
         for index, (name, column, types) in enumerate(zip(shape, wires, kinds, strict=True)):
             self._note(name, (*key, index), _mask(column, types))
+            if dict in types or list in types:
+                self._namings.rows(name, events, column)
 
     def _note(self, key: str, place: tuple[int, str, int, int], mask: int) -> None:
         """Note that a key appeared here with values of these types."""
@@ -311,13 +337,16 @@ class Pass:
             if event.timestamp is not None:
                 texts.append(event.timestamp)
                 continue
-            clock_us = event.clock if event.wall is None else event.wall
-            offset_s = offsets.get(split_id(event.id)[0])
-            clock_us += (offset_s or 0) * 1_000_000
-            # Without its header a segment's local time is not known: UTC then, and said so.
-            zone = "+00:00" if offset_s is None else ""
-            texts.append(f"{seconds[clock_us // 1_000_000]}{clock_us % 1_000_000:06d}{zone}")
+            texts.append(self._local(event.clock if event.wall is None else event.wall, split_id(event.id)[0]))
         return texts
+
+    def _local(self, time_us: int, writer: str) -> str:
+        """Local time of a writer as text."""
+        offset_s = self.state.offsets.get(writer)
+        time_us += (offset_s or 0) * 1_000_000
+        # Without its header a segment's local time is not known: UTC then, and said so.
+        zone = "+00:00" if offset_s is None else ""
+        return f"{self._seconds[time_us // 1_000_000]}{time_us % 1_000_000:06d}{zone}"
 
     # mutations
 
@@ -338,7 +367,14 @@ class Pass:
                 raise RebuildNeeded  # its rows were shown in UTC for want of it
             if event.utc_offset_s is not None:
                 self.state.offsets[writer] = event.utc_offset_s
+        elif isinstance(event, AssetAdded):
+            if self._counts((writer, seq)):
+                self._refuse_late(event)
+                self._namings.added(event)
         elif isinstance(event, UnknownEvent):
+            if self._counts((writer, seq)) and (digests := digests_of_unknown(event)):
+                self._refuse_late(event)
+                self._namings.note(event, digests, None)
             kinds = self.state.unknown_kinds
             kinds[event.kind_name] = kinds.get(event.kind_name, 0) + 1
         ranges.add(seq)
@@ -364,10 +400,13 @@ class Pass:
             elif settle(self.state.verdicts) != self.state.settlement:
                 self._redo()
             return
-        if self._cancelled.contains(*origin) or self._redacted.contains(*origin):
+        if not self._counts(origin):
             return
         match event:
+            case AssetRemoved():
+                self._namings.remove(event, frontier)
             case ValueSet():
+                self._name(event, event.value, event.key)
                 if not self._voided.contains(*origin):
                     self._set(event, key, frontier, complete)
             case RunDeleted():
@@ -393,7 +432,7 @@ class Pass:
 
     def _reset(self) -> None:
         """Empty the table: everything read so far was seen by the one who reset it."""
-        self.backend.forget(self.table)
+        self._namings.outlive(lambda: self.backend.forget(self.table))
         self.backend.create(self.table, [])
         self.forgot = True
         self.touched.update(self.numbers)
@@ -441,6 +480,7 @@ MUTATIONS = (
     RunUnprotected,
     TableReset,
     RowsReplaced,
+    AssetRemoved,
     EventUndone,
     PayloadRedacted,
 )

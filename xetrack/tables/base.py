@@ -41,6 +41,27 @@ class Block(NamedTuple):
     seqs: Sequence[int]
 
 
+class Naming(NamedTuple):
+    """Events of one writer that name an asset under one key, or one that ``told`` what an object is.
+
+    ``seqs`` are ranges; ``first`` and ``last`` places in the total order, as texts that sort
+    alike; ``first_logged`` is local time. Not ``listed``: a removal had seen them.
+    """
+
+    digest: str
+    key: str | None
+    writer: str
+    seqs: str
+    first: str
+    last: str
+    first_logged: str
+    listed: bool = True
+    told: bool = False
+    size: int | None = None
+    codec: str | None = None
+    file: str | None = None
+
+
 #: What a failure of an engine means for the tables: they cannot be read, or cannot be kept where they are.
 Ailment = Literal["damaged", "unwritable"]
 
@@ -163,6 +184,10 @@ class Backend(Protocol):
     # bookkeeping
     def states(self) -> dict[str, bytes]: ...
     def save_state(self, table: str, state: bytes) -> None: ...
+    def count_references(self, table: str, columns: Sequence[Column]) -> None:
+        """Have the view ``assets`` count the hashes in these columns of a table, which are all it has."""
+        ...
+
     def checkpoints(self, table: str) -> dict[str, Checkpoint]: ...
     def save_checkpoints(self, table: str, checkpoints: Mapping[str, Checkpoint]) -> None: ...
     def seen(self, table: str) -> dict[str, tuple[int, str]]: ...
@@ -172,6 +197,12 @@ class Backend(Protocol):
         ...
 
     def add_blocks(self, table: str, blocks: Iterable[Block]) -> None: ...
+    def namings(self, table: str, digest: str | None = None) -> list[Naming]:
+        """What names one asset, or any, in no order."""
+        ...
+
+    def add_namings(self, table: str, namings: Sequence[Naming]) -> None: ...
+    def drop_namings(self, table: str, digest: str) -> None: ...
     def forget(self, table: str) -> None:
         """Drop the table with all its bookkeeping."""
         ...

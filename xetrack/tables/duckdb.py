@@ -20,12 +20,13 @@ from typing import Any
 import msgspec
 
 from xetrack.tables import duckdb_file
-from xetrack.tables.base import SLOT_BITS, Ailment, Block, Checkpoint, Rows
+from xetrack.tables.asset_views import duckdb_assets, duckdb_hashes
+from xetrack.tables.base import SLOT_BITS, Ailment, Block, Checkpoint, Naming, Rows
 from xetrack.tables.duckdb_cells import SQL_TYPES, DoesNotFit, duckdb_cell, series
 from xetrack.tables.duckdb_file import OWN, ROWS, Draft, Native, inode_of, registered
 from xetrack.tables.duckdb_layers import MASKED, ROW, Layers
-from xetrack.tables.duckdb_read import DuckdbReading
-from xetrack.tables.layout import FIXED, OVERFLOW, Column, quote
+from xetrack.tables.duckdb_read import DuckdbReading, fetch_arrow
+from xetrack.tables.layout import FIXED, OVERFLOW, Column, columns_of, quote
 
 logger = logging.getLogger("xetrack")
 
@@ -68,16 +69,21 @@ class DuckdbTables(DuckdbReading, Native):
         self._checkpoints: dict[str, dict[str, Checkpoint]] = {}
         self._seen: dict[str, dict[str, tuple[int, str]]] = {}
         self._blocks: dict[str, dict[int, list[Block]]] = {}
-        #: The table that ``events`` shows.
+        #: The table that ``events`` shows, and the SQL of ``assets``.
         self._events: str | None = None
+        self._assets = ""
+        #: Columns of each table that may hold hashes of assets.
+        self._references: dict[str, Sequence[Column]] = {}
         #: Whether anything was committed that the generation does not have.
         self._ahead = False
         self._failed = False
         try:
             for schema in (ROWS, MASKED):
                 self.conn.execute(f"CREATE SCHEMA db.{schema}")
+            self.conn.execute(f"CREATE SCHEMA db.{OWN}; CREATE TABLE db.{OWN}.{duckdb_file.ASSETS}")
             if path is not None and self.inode is not None and duckdb_file.attach(self.conn, path):
                 self._load()
+            self._make_views()
         except BaseException:
             self._let_go()
             raise
@@ -99,7 +105,10 @@ class DuckdbTables(DuckdbReading, Native):
             self._checkpoints.setdefault(name, {})[segment] = Checkpoint(*checkpoint)
         for name, writer, number, seqs in self._base(f"SELECT * FROM base.{OWN}._xetrack_seen"):
             self._seen.setdefault(name, {})[writer] = (number, seqs)
-        self._make_views()
+        if self._base("SELECT 1 FROM duckdb_tables() WHERE database_name='base' AND table_name='_xetrack_assets'"):
+            self.conn.execute(f"INSERT INTO db.{OWN}._xetrack_assets SELECT * FROM base.{OWN}._xetrack_assets")
+        for name, state in self._states.items():
+            self._references[name] = columns_of(state)
 
     def _base(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = self.conn.execute(sql, list(values)).fetchall()
@@ -222,6 +231,7 @@ class DuckdbTables(DuckdbReading, Native):
             self._write_bookkeeping(draft.conn)
             if (default := _default_of(self.layers)) is not None:
                 draft.conn.execute(f"CREATE VIEW main.events AS SELECT * FROM main.{quote(default)}")
+            draft.conn.execute(f"CREATE VIEW main.assets AS {self._assets_in('')}")
             draft.finish()
             if not remade and inode_of(self.path) != expected:
                 return False
@@ -255,6 +265,9 @@ class DuckdbTables(DuckdbReading, Native):
                 duckdb_file.fill(
                     conn, f"work.{OWN}.{name}", pa.table(columns, names=[f"c{i}" for i in range(len(columns))])
                 )
+        # By way of Arrow: what this transaction wrote, the draft's does not see.
+        assets = fetch_arrow(self.conn.sql(f"SELECT * FROM db.{OWN}._xetrack_assets"))
+        duckdb_file.fill(conn, f"work.{OWN}._xetrack_assets", assets)
         for name, layers in self.layers.items():
             if layers.base is not None:
                 sql = f"INSERT INTO work.{OWN}._xetrack_blocks SELECT * FROM base.{OWN}._xetrack_blocks WHERE name=?"
@@ -290,6 +303,16 @@ class DuckdbTables(DuckdbReading, Native):
         if default is not None and (default != self._events or default in redrawn):
             self.conn.execute(f"CREATE OR REPLACE VIEW db.main.events AS SELECT * FROM db.main.{quote(default)}")
         self._events = default
+        assets = self._assets_in("db.")
+        if assets != self._assets:
+            self.conn.execute(f"CREATE OR REPLACE VIEW db.main.assets AS {assets}")
+            self._assets = assets
+
+    def _assets_in(self, catalog: str) -> str:
+        """The query for ``assets`` over the views of a catalog."""
+        known = [(name, self._references.get(name, ())) for name in self.layers]
+        hashes = [duckdb_hashes(f"{catalog}main.{quote(name)}", columns) for name, columns in known]
+        return duckdb_assets(f"{catalog}{OWN}._xetrack_assets", hashes)
 
     # rows
 
@@ -401,6 +424,8 @@ class DuckdbTables(DuckdbReading, Native):
         """Set one key of the overflow of rows that are all in memory."""
         import pyarrow as pa
 
+        if not layers.fresh_rows:
+            return 0
         sql = f"SELECT {ROW}, {OVERFLOW} FROM {layers.place}{where}"
         rows, texts = [], []
         for row, more in conn.execute(sql, values).fetchall():
@@ -507,11 +532,33 @@ class DuckdbTables(DuckdbReading, Native):
         if self.layers[table].drafted and sum(map(len, own.values())) > _BLOCKS_IN_MEMORY:
             self._write_blocks(self._writing(table), table)
 
+    def namings(self, table: str, digest: str | None = None) -> list[Naming]:
+        sql, values = f"SELECT * EXCLUDE name FROM db.{OWN}._xetrack_assets WHERE name=?", [table]
+        if digest is not None:
+            sql += " AND digest=?"
+            values.append(digest)
+        return [Naming(*row) for row in self._base(sql, values)]
+
+    def add_namings(self, table: str, namings: Sequence[Naming]) -> None:
+        import pyarrow as pa
+
+        if namings:
+            columns = [pa.array(column) for column in zip(*((table, *naming) for naming in namings), strict=True)]
+            made = pa.table(columns, names=["name", *Naming._fields])
+            duckdb_file.fill(self.conn, f"db.{OWN}._xetrack_assets", made)
+
+    def drop_namings(self, table: str, digest: str) -> None:
+        self.conn.execute(f"DELETE FROM db.{OWN}._xetrack_assets WHERE name=? AND digest=?", [table, digest])
+
+    def count_references(self, table: str, columns: Sequence[Column]) -> None:
+        self._references[table] = list(columns)
+
     def forget(self, table: str) -> None:
         self.drop(table)
         if self._draft is not None:
             self._draft.conn.execute(f"DELETE FROM work.{OWN}._xetrack_blocks WHERE name=?", [table])
-        for kept in (self._states, self._checkpoints, self._seen, self._blocks):
+        self.conn.execute(f"DELETE FROM db.{OWN}._xetrack_assets WHERE name=?", [table])
+        for kept in (self._states, self._checkpoints, self._seen, self._blocks, self._references):
             kept.pop(table, None)
 
 

@@ -29,12 +29,17 @@ _STORAGE_VERSION = "v1.2.0"
 _STALE_S = 3600
 _counter = itertools.count()
 
+ASSETS = (
+    "_xetrack_assets (name VARCHAR, digest VARCHAR, key VARCHAR, writer VARCHAR, seqs VARCHAR, first VARCHAR, "
+    "last VARCHAR, first_logged VARCHAR, listed BOOLEAN, told BOOLEAN, size BIGINT, codec VARCHAR, file VARCHAR)"
+)
 BOOKKEEPING = (
     "_xetrack_tables (name VARCHAR, state BLOB, row_count BIGINT, last_row BIGINT)",
     '_xetrack_segments (name VARCHAR, segment VARCHAR, "offset" BIGINT, size BIGINT, mtime_ns BIGINT, '
     "inode UBIGINT, tail BLOB, damaged BIGINT)",
     "_xetrack_seen (name VARCHAR, writer VARCHAR, number BIGINT, seqs VARCHAR)",
     '_xetrack_blocks (name VARCHAR, writer BIGINT, low BIGINT, high BIGINT, "rows" BLOB, seqs BLOB)',
+    ASSETS,
 )
 
 

@@ -52,6 +52,21 @@ class Column(NamedTuple):
     stored: bool = True
 
 
+class _Columns(msgspec.Struct):
+    columns: list[Column] = []
+
+
+_decoder = msgspec.msgpack.Decoder(_Columns)
+
+
+def columns_of(state: bytes) -> list[Column]:
+    """The columns in a saved ``TableState``; none in one of another layout."""
+    try:
+        return _decoder.decode(state).columns
+    except msgspec.DecodeError:
+        return []
+
+
 def arrange(facts: Mapping[str, KeyFacts], limit: int) -> list[Column]:
     """Give every key a column, in the order of first appearance.
 

@@ -257,6 +257,7 @@ class Projector:
             table, {writer: (run.numbers[writer], str(run.seen.ranges[writer])) for writer in run.touched}
         )
         self.backend.save_state(table, _encoder.encode(run.state))
+        self.backend.count_references(table, run.state.columns)
         memory = self._memory.setdefault(table, _Memory())
         memory.state, memory.seen, memory.numbers = run.state, run.seen, run.numbers
         memory.checkpoints = {**checkpoints, **news}

@@ -19,7 +19,8 @@ import msgspec
 
 from xetrack.errors import ForeignFile
 from xetrack.log.cells import cell
-from xetrack.tables.base import SLOT_BITS, Ailment, Block, Checkpoint, Rows
+from xetrack.tables.asset_views import sqlite_assets, sqlite_hashes
+from xetrack.tables.base import SLOT_BITS, Ailment, Block, Checkpoint, Naming, Rows
 from xetrack.tables.layout import FIXED, OVERFLOW, Column, quote
 from xetrack.tables.sqlite_door import BUSY_TIMEOUT_S, TablesConnection
 from xetrack.tables.sqlite_read import SqliteReading
@@ -52,7 +53,13 @@ CREATE TABLE IF NOT EXISTS {schema}._xetrack_seen (
 CREATE TABLE IF NOT EXISTS {schema}._xetrack_blocks (
     name TEXT, writer INTEGER, low INTEGER, high INTEGER, "rows" BLOB, seqs BLOB);
 CREATE INDEX IF NOT EXISTS {schema}._xetrack_blocks_low ON _xetrack_blocks (name, low);
+CREATE TABLE IF NOT EXISTS {schema}._xetrack_assets (
+    name TEXT, digest TEXT, "key" TEXT, writer TEXT, seqs TEXT, first TEXT, last TEXT, first_logged TEXT,
+    listed INTEGER, told INTEGER, size INTEGER, codec TEXT, file TEXT);
+CREATE INDEX IF NOT EXISTS {schema}._xetrack_assets_digest ON _xetrack_assets (name, digest);
 """
+#: Begins the names of views, one a table, of what may be hashes in its cells.
+_HASHES = "_xetrack_hashes_"
 
 
 def is_tables_file(path: Path) -> bool:
@@ -95,7 +102,7 @@ class SqliteTables(SqliteReading):
         self.conn.create_function("_xetrack_put", 3, _put, deterministic=True)
         if self.path is None:
             execute("ATTACH ':memory:' AS db")
-        elif execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID:
+        elif execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID and self._kind("assets") == "view":
             execute("PRAGMA synchronous=OFF")
             return
         execute("BEGIN IMMEDIATE")
@@ -107,6 +114,7 @@ class SqliteTables(SqliteReading):
         execute(f"PRAGMA application_id={APPLICATION_ID}")
         for statement in _BOOKKEEPING.split(";"):
             execute(statement.format(schema=self.schema))
+        self._show_assets()
         execute("COMMIT")
         execute("PRAGMA synchronous=OFF")
 
@@ -337,13 +345,56 @@ class SqliteTables(SqliteReading):
                 (table, writer, new_rows[0], new_rows[-1], new_rows.tobytes(), new_seqs.tobytes()),
             )
 
+    def namings(self, table: str, digest: str | None = None) -> list[Naming]:
+        sql = (
+            'SELECT digest, "key", writer, seqs, first, last, first_logged, listed, told, size, codec, file '
+            "FROM _xetrack_assets WHERE name=?"
+        )
+        values = [table]
+        if digest is not None:
+            sql += " AND digest=?"
+            values.append(digest)
+        return [Naming(*row) for row in self.conn.run(sql, values)]
+
+    def add_namings(self, table: str, namings: Sequence[Naming]) -> None:
+        rows = ((table, *naming) for naming in namings)
+        self.conn.run_many("INSERT INTO _xetrack_assets VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)", rows)
+
+    def drop_namings(self, table: str, digest: str) -> None:
+        self.conn.run("DELETE FROM _xetrack_assets WHERE name=? AND digest=?", (table, digest))
+
+    def count_references(self, table: str, columns: Sequence[Column]) -> None:
+        view = f"{_HASHES}{table}"
+        sql = f"CREATE VIEW {self.schema}.{quote(view)} AS {sqlite_hashes(table, columns)}"
+        # SQLite keeps the text but for the schema's name.
+        kept = sql.replace(f"{self.schema}.", "", 1)
+        found = self.conn.run(f"SELECT sql FROM {self.schema}.sqlite_master WHERE name=?", (view,)).fetchone()
+        if found is None or found[0] != kept:
+            self.conn.run(f"DROP VIEW IF EXISTS {self.schema}.{quote(view)}")
+            self.conn.run(sql)
+        if found is None:
+            self._show_assets()
+
+    def _show_assets(self) -> None:
+        """Make the view ``assets`` anew, over all tables."""
+        names = self.conn.run(f"SELECT name FROM {self.schema}.sqlite_master WHERE type='view' ORDER BY name")
+        hashes = [quote(name) for (name,) in names if name.startswith(_HASHES)]
+        self.conn.run(f"DROP VIEW IF EXISTS {self.schema}.assets")
+        self.conn.run(f"CREATE VIEW {self.schema}.assets AS {sqlite_assets(hashes)}")
+
+    def _hide_references(self, table: str) -> None:
+        if self._kind(f"{_HASHES}{table}"):
+            self.conn.run(f"DROP VIEW {self.schema}.{quote(_HASHES + table)}")
+            self._show_assets()
+
     def forget(self, table: str) -> None:
+        self._hide_references(table)
         self.drop(table)
         self.forget_bookkeeping(table)
         self.restore_view()
 
     def forget_bookkeeping(self, table: str) -> None:
-        for name in ("tables", "segments", "seen", "blocks"):
+        for name in ("tables", "segments", "seen", "blocks", "assets"):
             self.conn.run(f"DELETE FROM _xetrack_{name} WHERE name=?", (table,))
 
 

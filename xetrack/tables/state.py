@@ -15,7 +15,7 @@ from xetrack.log.ranges import Frontier
 from xetrack.tables.layout import Column, KeyFacts, Position
 
 #: Number of the layout of the bookkeeping; tables of another are rebuilt.
-LAYOUT = 1
+LAYOUT = 2
 
 
 class Settlement(msgspec.Struct, eq=True):
