@@ -13,18 +13,24 @@ from xetrack.errors import XetrackError
 
 if TYPE_CHECKING:
     from xetrack.exchange.copy import copy as copy
+    from xetrack.exchange.exporters import export as export
     from xetrack.exchange.merge import merge as merge
+    from xetrack.read.backends import get_backend as get_backend
+    from xetrack.read.backends import set_backend as set_backend
     from xetrack.read.reader import Reader as Reader
     from xetrack.track.tracker import Tracker as Tracker
 
 __version__ = "1.0.0"
-__all__ = ["Reader", "Tracker", "XetrackError", "__version__", "copy", "merge"]
+__all__ = ["Reader", "Tracker", "XetrackError", "__version__", "copy", "export", "get_backend", "merge", "set_backend"]
 
 _ROOMS = {
     "Reader": "xetrack.read.reader",
     "Tracker": "xetrack.track.tracker",
     "copy": "xetrack.exchange.copy",
+    "export": "xetrack.exchange.exporters",
+    "get_backend": "xetrack.read.backends",
     "merge": "xetrack.exchange.merge",
+    "set_backend": "xetrack.read.backends",
 }
 
 

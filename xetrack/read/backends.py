@@ -1,4 +1,4 @@
-"""Which kind of data frame a reader gives: pandas, polars or Arrow."""
+"""Which kind of data frame trackers and readers give: pandas, polars or Arrow."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 from xetrack.errors import InvalidArgument, MissingExtra
 
 if TYPE_CHECKING:
+    import pandas as pd
     import polars as pl
     import pyarrow as pa
+
+    from xetrack.table import Table
 
 Backend = Literal["pandas", "polars", "arrow"]
 _default: Backend = "pandas"
 
 
-def get_backend() -> str:
-    """The kind of frame that readers give unless they are told another: pandas, polars or arrow."""
+def get_backend() -> Backend:
+    """The kind of frame that trackers give, and readers that are told no other: pandas, polars or arrow."""
     return _default
 
 
 def set_backend(backend: str) -> None:
-    """Have readers that are made from now on give this kind of frame.
+    """Have trackers, and readers that are made from now on, give this kind of frame.
 
     Raises:
         InvalidArgument: it is none of pandas, polars, arrow.
@@ -44,6 +47,21 @@ def checked(backend: str | None) -> Backend:
     except ImportError as error:
         raise MissingExtra(f"backend={backend!r}", backend) from error
     return cast(Backend, backend)
+
+
+def rows_of(
+    table: Table, backend: Backend, track_id: str | None = None, head: int | None = None, tail: int | None = None
+) -> pd.DataFrame:
+    """Rows of a table as a frame of that kind; the annotation says what it is for most."""
+    if backend == "pandas":
+        return table.frame(track_id, head=head, tail=tail)
+    return frame_of(table.arrow(track_id, head=head, tail=tail), backend)
+
+
+def frame_of(found: pa.Table, backend: Backend) -> pd.DataFrame:
+    """An Arrow table as the kind of frame that is not pandas."""
+    frame: Any = polars_of(found) if backend == "polars" else found
+    return cast("pd.DataFrame", frame)
 
 
 def polars_of(table: pa.Table) -> pl.DataFrame:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from xetrack.config import DEFAULT_ENGINE, DEFAULT_TABLE, Settings
 from xetrack.errors import InvalidArgument, TableNotFound
 from xetrack.read.asset_events import AssetEvents
-from xetrack.read.backends import checked, polars_of
+from xetrack.read.backends import checked, frame_of, polars_of, rows_of
 from xetrack.read.files import read_jsonl, read_logs
 from xetrack.read.view import TableView
 from xetrack.store import Store, open_store
@@ -74,10 +74,7 @@ class Reader(TableView):
 
         ``head`` and ``tail`` both apply to the run, not to the whole table.
         """
-        if self._backend != "pandas":
-            frame: pd.DataFrame = self._kind(self._table.arrow(track_id, head=head, tail=tail))
-            return frame
-        return self._table.frame(track_id, head=head, tail=tail)
+        return rows_of(self._table, self._backend, track_id, head, tail)
 
     def to_arrow(self, track_id: str | None = None, head: int | None = None, tail: int | None = None) -> pa.Table:
         """The rows of ``to_df`` as an Arrow table.
@@ -108,12 +105,8 @@ class Reader(TableView):
             ReadOnlyTables: the query would change something.
         """
         if self._backend != "pandas":
-            frame: pd.DataFrame = self._kind(self._table.query_arrow(query, params))
-            return frame
+            return frame_of(self._table.query_arrow(query, params), self._backend)
         return self._table.query(query, params)
-
-    def _kind(self, table: pa.Table) -> Any:
-        return polars_of(table) if self._backend == "polars" else table
 
     def latest(self) -> pd.DataFrame:
         """Rows of the newest run by time; an empty frame if there is none."""

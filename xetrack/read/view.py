@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, overload
 from xetrack.exchange.frames import write_frame
 from xetrack.read.asset_events import AssetEvents
 from xetrack.read.assets import AssetsView
+from xetrack.read.backends import get_backend, rows_of
 from xetrack.store import Table
 
 if TYPE_CHECKING:
@@ -81,15 +82,15 @@ class RunView(TableView):
 
     def to_df(self, all: bool = False) -> pd.DataFrame:
         """Rows of this run, or of every run, in the order of the log."""
-        return self._table.frame(None if all else self.track_id)
+        return rows_of(self._table, get_backend(), None if all else self.track_id)
 
     def head(self, n: int = 5) -> pd.DataFrame:
         """First rows of this run."""
-        return self._table.frame(self.track_id, head=n)
+        return rows_of(self._table, get_backend(), self.track_id, head=n)
 
     def tail(self, n: int = 5) -> pd.DataFrame:
         """Last rows of this run, in time order."""
-        return self._table.frame(self.track_id, tail=n)
+        return rows_of(self._table, get_backend(), self.track_id, tail=n)
 
     def count_all(self) -> int:
         """Number of rows of every run."""
@@ -123,7 +124,7 @@ class RunView(TableView):
 
     def to_csv(self, path: str | Path, all: bool = False) -> None:
         """Write the rows of this run, or of every run, as CSV. A file there is replaced once the new one is whole."""
-        write_frame(self.to_df(all), path, "csv")
+        write_frame(self._table.frame(None if all else self.track_id), path, "csv")
 
     def to_parquet(self, path: str | Path, all: bool = False) -> None:
         """Write the rows of this run, or of every run, as Parquet, likewise.
@@ -131,7 +132,7 @@ class RunView(TableView):
         Raises:
             MissingExtra: neither pyarrow nor duckdb is installed.
         """
-        write_frame(self.to_df(all), path, "parquet")
+        write_frame(self._table.frame(None if all else self.track_id), path, "parquet")
 
     def __str__(self) -> str:
         return str(self.to_df())
@@ -141,5 +142,5 @@ class RunView(TableView):
         import pandas as pd
 
         rows, columns = pd.get_option("display.max_rows"), pd.get_option("display.max_columns")
-        html: str = self.to_df().to_html(max_rows=rows, max_cols=columns, show_dimensions=True)
+        html: str = self._table.frame(self.track_id).to_html(max_rows=rows, max_cols=columns, show_dimensions=True)
         return html
