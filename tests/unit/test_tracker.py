@@ -809,3 +809,26 @@ def test_flush_forces_rows_out_and_catches_tables_up(tracker: Tracker) -> None:
     with sqlite3.connect(tracker.db) as plain:
         assert plain.execute('SELECT x FROM "default"').fetchall() == [(1,)]
     plain.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({"params": 5}, "params"),
+        ({"params": [1, 2]}, "params"),
+        ({"args": 5}, "args"),
+        ({"args": "text"}, "args"),
+        ({"kwargs": 5}, "args"),
+        ({"kwargs": ["key"]}, "args"),
+    ],
+)
+def test_call_that_is_given_wrongly_is_refused_before_it_runs(tracker: Tracker, given: Any, name: str) -> None:
+    called: list[Any] = []
+    with pytest.raises(InvalidArgument, match=f"argument {name} "):
+        tracker.track(called.append, **given)
+    assert called == [] and len(tracker) == 0
+
+
+def test_params_that_are_no_dict_are_refused(db: str) -> None:
+    with pytest.raises(InvalidArgument, match="argument params "):
+        Tracker(db, params=5)  # type: ignore[arg-type]

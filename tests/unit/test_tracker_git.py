@@ -60,7 +60,7 @@ def test_header_tells_the_commit_of_the_current_folder_without_git_root(
 
 @pytest.mark.parametrize("place", ["no repository", "empty repository", "no folder", "no git", "detached"])
 def test_git_that_cannot_tell_stops_nothing(
-    tmp_path: Path, git: Git, monkeypatch: pytest.MonkeyPatch, place: str
+    tmp_path: Path, git: Git, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, place: str
 ) -> None:
     folder, expected = tmp_path / "here", None
     if place == "empty repository":
@@ -77,3 +77,5 @@ def test_git_that_cannot_tell_stops_nothing(
         row: dict[str, Any] = tracker.log({"x": 1})
     assert row.get("git_commit_hash") == expected
     assert header(tmp_path / "track.db").commit == expected
+    told = [record.getMessage() for record in caplog.records]
+    assert [str(folder) in text for text in told] == ([True] if expected is None else [])

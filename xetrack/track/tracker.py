@@ -178,7 +178,8 @@ class Tracker(RunView):
         #: Texts of warnings that calls have given cause for.
         self._told: set[str] = set()
         self._latest: dict[str, Any] = {}
-        self._set_params({**_commit_columns(None if self._off else git_root), **(params or {})})
+        commit = _commit_columns(None if self._off else git_root, settings.warnings)
+        self._set_params({**commit, **_params(params)})
         if reset and not self._skip:
             with self._tolerant():
                 self._table.reset(self._session.writer)
@@ -322,12 +323,12 @@ class Tracker(RunView):
         unless ``cache_force``: then it is run, and the result replaced.
         """
         # Not `or`: an array is asked in vain whether it is empty.
-        args, kwargs = list(() if args is None else args), dict({} if kwargs is None else kwargs)
+        args, kwargs = _arguments(() if args is None else args, {} if kwargs is None else kwargs)
         if self._off:
             if self.raise_on_error:
                 return func(*args, **kwargs)
             return track_call(func, args, kwargs, lambda row: None, raise_on_error=False, warn=False)
-        extra = dict(params or {})
+        extra = dict(_params(params))
         given = {**self.params, **extra}
         if given:  # before the function runs: afterwards its time would be lost
             check_keys({**_AUTOMATIC, **given})
@@ -577,7 +578,29 @@ def _open_cache(folder: str | None, code: bool, wait: float, warn: bool) -> Func
     return FunctionCache(folder, cache_code=code, wait=wait, warn=warn)
 
 
-def _commit_columns(git_root: str | None) -> dict[str, str]:
-    """The commit under both names it is known by; nothing where there is none."""
+def _params(given: Mapping[Any, Any] | None) -> Mapping[Any, Any]:
+    if given is None or isinstance(given, Mapping):
+        return given or {}
+    raise InvalidArgument(
+        "params", f"it is a dict of columns, not {type(given).__name__}; arguments go into args=[...]"
+    )
+
+
+def _arguments(args: Any, kwargs: Any) -> tuple[list[Any], dict[str, Any]]:
+    """Copies of a call's arguments, of whatever kind of list or dict they are."""
+    if not isinstance(args, (str, bytes)):
+        try:
+            return list(args), dict(kwargs)
+        except (TypeError, ValueError):
+            pass
+    raise InvalidArgument(
+        "args", f"args is a list and kwargs a dict, not {type(args).__name__} and {type(kwargs).__name__}"
+    )
+
+
+def _commit_columns(git_root: str | None, warn: bool) -> dict[str, str]:
+    """The commit under both names it is known by; nothing where there is none, and a warning."""
     commit = None if git_root is None else git.facts(git_root)["commit"]
+    if git_root is not None and commit is None and warn:
+        warn_once(None, "git_root=%r: git knows no commit there, so the rows have none.", git_root)
     return {} if commit is None else dict.fromkeys(("git_commit_hash", "git_commit"), commit)
