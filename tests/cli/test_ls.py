@@ -34,3 +34,9 @@ def test_absent_column_exits_3_with_the_near_one(call: Call, store: str) -> None
 
 def test_value_with_a_newline_stays_on_its_line(call: Call, store: str) -> None:
     assert len(call("ls", store, "note").stdout.splitlines()) == 4
+
+
+def test_run_that_is_not_there_exits_3(call: Call, store: str) -> None:
+    result = call("ls", store, "loss", "--track-id=calm-oter-1")
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert "calm-otter-1" in result.stderr

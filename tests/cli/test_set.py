@@ -130,3 +130,16 @@ def test_value_follows_its_column_where_it_fits(text: str, column: type, value: 
     typed = typed_as(text, column)
     assert typed == value
     assert type(typed) is type(value)
+
+
+@pytest.mark.parametrize("args", [("note", "--trackid=calm-otter-1"), ("--trackid=calm-otter-1", "5")])
+def test_mistyped_option_is_no_value(call: Call, store: str, args: tuple[str, str]) -> None:
+    before = Reader(store).to_df()
+    result = call("set", store, *args)
+    assert result.exit_code == 2 and "looks like an option" in result.stderr
+    assert Reader(store).to_df().equals(before)
+
+
+def test_text_that_looks_like_an_option_takes_a_type(call: Call, store: str) -> None:
+    assert call("set", store, "note", "--type=str", "--", "--fast").exit_code == 0
+    assert set(Reader(store).to_df()["note"]) == {"--fast"}

@@ -55,6 +55,9 @@ def set_(
     """
     if (where_key is None) != (where_value is None):
         raise InvalidArgument("--where-key", "--where-key and --where-value go together")
+    for name, text in (("KEY", key), ("VALUE", value)):
+        if text.startswith("--") and type_ is None:  # with a type it is meant
+            raise InvalidArgument(name, f"{text!r} looks like an option, and `xt set` has none of that name")
     with opened_table(db, engine, table) as handle:
         types = handle.dtypes
         if track_id is not None:

@@ -58,6 +58,8 @@ def ls(
 ) -> None:
     """Print the names of a table's columns, or the values of one, a line each."""
     with opened_table(db, engine, table) as handle:
+        if track_id is not None:
+            require_run(handle.runs(), track_id)
         if column is None:
             print_list("column", handle.columns, chosen(form, as_json))
             return
