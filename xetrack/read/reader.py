@@ -59,7 +59,8 @@ class Reader(TableView):
             raise TableNotFound(self._table.name, self.db, tables)
         self._session = Session(self._store, self._table.name, settings.events)
         self._asset_events = AssetEvents(self._store.log)
-        weakref.finalize(self, self._session.close_silently).atexit = False
+        if not self._store.memory:
+            weakref.finalize(self, self._session.close_silently).atexit = False
 
     def get(self, asset: str) -> Any:
         """The object stored under a hash or key. It is unpickled: only from stores that you trust.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -55,7 +56,8 @@ class Keeper:
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._backend: Backend | None = None
         self._projector: Projector | None = None
-        self._users: Any = None
+        #: What users were handed last. It lives as long as they hold it: it holds its owner, who holds this.
+        self._users: weakref.ref[Any] | None = None
 
     @property
     def backend(self) -> Backend:
@@ -161,14 +163,17 @@ class Keeper:
             if self.home is None:
                 backend.conn.before = catch_up
                 return backend.conn
-            if self._users is None:
-                self._users = open_for_users(self.path(), catch_up)
-        elif self._users is None or self._users.closed:
+        users: Any = None if self._users is None else self._users()
+        if isinstance(backend, SqliteTables):
+            if users is None:
+                users = open_for_users(self.path(), catch_up)
+        elif users is None or users.closed:
             from xetrack.tables.duckdb_door import DuckdbConnection
 
-            self._users = DuckdbConnection(lambda: self.backend, catch_up, locked)
-        users: TablesConnection | DuckdbConnection = self._users
-        return users
+            users = DuckdbConnection(lambda: self.backend, catch_up, locked)
+        self._users = weakref.ref(users)
+        found: TablesConnection | DuckdbConnection = users
+        return found
 
     def publish(self, catch_up: Callable[[], None], *, always: bool = False) -> None:
         """Let other SQL clients see the rows, if that is cheap or ``always``."""

@@ -171,7 +171,8 @@ class Tracker(RunView):
         self._table = self._store.table(settings.table)
         self._asset_events = AssetEvents(self._store.log)
         self._session = Session(self._store, settings.table, settings.events, self._losses)
-        weakref.finalize(self, self._session.close_silently).atexit = False
+        if not self._store.memory:
+            weakref.finalize(self, self._session.close_silently).atexit = False
         #: Keys checked with the params, and the params: read and replaced together, threads may share a tracker.
         self._known: tuple[set[tuple[str, ...]], Row] = (set(), Row({}, {}))
         self._second: tuple[int, str] = (-1_000_000, "")

@@ -1,0 +1,69 @@
+"""Nothing is left open of a tracker or a reader that nobody holds, whatever was used of it."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import weakref
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xetrack import Reader, Tracker
+
+DESCRIPTORS = Path("/proc/self/fd")
+
+
+@pytest.fixture(params=["sqlite", "duckdb"])
+def engine(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+def use(tracker: Tracker) -> None:
+    tracker.log({"x": 1, "model": {1}})
+    assert tracker.conn.execute("SELECT count(*) FROM events").fetchall() == [(len(tracker),)]
+    assert tracker.assets["model"] == {1}
+    tracker.set_value("y", 2)
+    tracker.track(len, args=[[]])
+
+
+@pytest.mark.parametrize("closed", [True, False])
+@pytest.mark.skipif(not DESCRIPTORS.exists(), reason="counts descriptors in /proc")
+def test_trackers_and_readers_let_go_of_their_files_and_threads(tmp_path: Path, engine: Any, closed: bool) -> None:
+    def once(number: int) -> None:
+        tracker = Tracker(
+            str(tmp_path / f"{number}.db"),
+            engine=engine,
+            jsonl=str(tmp_path / "rows.jsonl"),
+            logs_path=str(tmp_path / "logs"),
+            cache=str(tmp_path / "cache"),
+            log_system_params=True,
+        )
+        use(tracker)
+        reader = Reader(tracker.db, engine=engine)
+        assert len(reader.conn.execute("SELECT * FROM events").fetchall()) == 2
+        if closed:
+            tracker.close()
+
+    once(0)  # what is opened once for the process is open now
+    gc.collect()
+    before, threads = len(os.listdir(DESCRIPTORS)), threading.active_count()
+    for number in range(1, 8):
+        once(number)
+    gc.collect()
+    assert len(os.listdir(DESCRIPTORS)) <= before
+    assert threading.active_count() <= threads
+
+
+def test_tracker_in_memory_goes_with_its_name_and_lives_with_its_connection(engine: Any) -> None:
+    tracker = Tracker(":memory:", engine=engine)
+    use(tracker)
+    conn, alive = tracker.conn, weakref.ref(tracker)
+    del tracker
+    gc.collect()
+    assert conn.execute("SELECT count(*) FROM events").fetchall() == [(2,)]
+    del conn
+    gc.collect()
+    assert alive() is None
