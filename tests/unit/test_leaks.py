@@ -67,3 +67,24 @@ def test_tracker_in_memory_goes_with_its_name_and_lives_with_its_connection(engi
     del conn
     gc.collect()
     assert alive() is None
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("closed", [True, False])
+def test_tables_in_a_temporary_place_go_with_their_reader(
+    tmp_path: Path, engine: Any, closed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Tracker(str(tmp_path / "track.db")) as tracker:
+        tracker.log({"x": 1})
+    (tmp_path / "track.db").unlink()
+    monkeypatch.setattr("xetrack.tables.files.writable", lambda path: False)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    reader = Reader(str(tmp_path / "track.db"), engine=engine)
+    assert len(reader) == 1
+    assert len(list((tmp_path / "temporary").iterdir())) == 1
+    if closed:
+        reader._store.close()
+    del reader
+    gc.collect()
+    assert list((tmp_path / "temporary").iterdir()) == []

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
 import weakref
 from collections.abc import Callable
@@ -53,7 +54,7 @@ class Keeper:
         self.home = None if store_path is None else files.tables_file(store_path, engine)
         self._tables_dir = tables_dir
         self._path: Path | None = None
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._temporary: weakref.finalize[..., Keeper] | None = None
         self._backend: Backend | None = None
         self._projector: Projector | None = None
         #: What users were handed last. It lives as long as they hold it: it holds its owner, who holds this.
@@ -125,8 +126,9 @@ class Keeper:
     def _make_temporary(self) -> Path:
         """Let the tables lie in a folder of this process: on a full or read-only disk, reading still works."""
         assert self.home is not None
-        self._temporary = tempfile.TemporaryDirectory(prefix="xetrack-", ignore_cleanup_errors=True)
-        self._path = Path(self._temporary.name) / self.home.name
+        folder = tempfile.mkdtemp(prefix="xetrack-")
+        self._temporary = weakref.finalize(self, _remove, folder, os.getpid())
+        self._path = Path(folder) / self.home.name
         return self._path
 
     def guarded(self, act: Callable[[Projector], _T]) -> _T:
@@ -194,7 +196,7 @@ class Keeper:
         self._drop()
         self._users = None
         if self._temporary is not None:
-            self._temporary.cleanup()
+            self._temporary()
             self._temporary = self._path = None
 
     def _drop(self) -> None:
@@ -204,6 +206,11 @@ class Keeper:
             # A user may hold the connection: it goes on showing the old file, a fresh one shows the new.
             self._users = None
         self._backend = self._projector = None
+
+
+def _remove(folder: str, pid: int) -> None:
+    if pid == os.getpid():  # a forked child leaves it to its parent
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def diagnose(engine: Engine, error: Exception) -> Any:
