@@ -39,16 +39,19 @@ def sqlite_hashes(table: str, columns: Sequence[Column]) -> str:
 def duckdb_hashes(source: str, columns: Sequence[Column]) -> str:
     """The same of a table or view ``source`` in DuckDB, whose rows are looked at as texts."""
     parts = []
-    for name in _plain(columns):
-        text = f"CAST({name} AS VARCHAR)"
-        parts.append(f"SELECT {text} AS hash FROM {source} WHERE length({text})={DIGEST_DIGITS}")
-    for name in _nested(columns):
-        text = f"CAST({name} AS VARCHAR)"
-        found = f"list_distinct(regexp_extract_all({text}, {_REGEX}, 1))"
-        parts.append(
-            f"""SELECT unnest({found}) AS hash FROM {source} WHERE {text} LIKE '[%"%' OR {text} LIKE '{{%"%'"""
-        )
+    if plain := _plain(columns):
+        parts.append(f"SELECT cell AS hash FROM ({_cells(source, plain)}) WHERE length(cell)={DIGEST_DIGITS}")
+    if nested := _nested(columns):
+        found = f"list_distinct(regexp_extract_all(cell, {_REGEX}, 1))"
+        begins = """cell LIKE '[%"%' OR cell LIKE '{%"%'"""
+        parts.append(f"SELECT unnest({found}) AS hash FROM ({_cells(source, nested)}) WHERE {begins}")
     return " UNION ALL ".join(parts) or _NOTHING
+
+
+def _cells(source: str, names: Sequence[str]) -> str:
+    """The cells of some columns below one another: a SELECT a column takes DuckDB long where there are many."""
+    texts = ", ".join(f"CAST({name} AS VARCHAR)" for name in names)
+    return f"SELECT unnest([{texts}]) AS cell FROM {source}"
 
 
 def _plain(columns: Sequence[Column]) -> list[str]:

@@ -20,6 +20,8 @@ from xetrack.log.log import Log
 from xetrack.log.ranges import Frontier, RangeSet
 from xetrack.tables.base import Backend, Naming
 
+#: So many are noted before they are handed on, to bound the memory of a pass.
+_MANY = 65_536
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _json = msgspec.json.Encoder()
 
@@ -32,6 +34,7 @@ class Namings:
         self._log, self._backend, self._table, self._local = log, backend, table, local
         self._noted: dict[tuple[str, str | None, str], _Noted] = {}
         self._told: list[Naming] = []
+        self._count = 0
 
     def rows(self, key: str, events: Sequence[Event], cells: Sequence[Any]) -> None:
         """Note what the cells of one column name."""
@@ -49,6 +52,9 @@ class Namings:
                 if noted is None:
                     noted = self._noted[digest, key, writer] = _Noted(event, seq)
                 noted.add(event, seq)
+                self._count += 1
+        if self._count >= _MANY:
+            self.flush()
 
     def added(self, event: AssetAdded) -> None:
         """Note what an event tells of an object beside its name."""
@@ -64,7 +70,7 @@ class Namings:
         namings = [self._naming(*named, noted) for named, noted in self._noted.items()]
         if namings or self._told:
             self._backend.add_namings(self._table, namings + self._told)
-            self._noted, self._told = {}, []
+            self._noted, self._told, self._count = {}, [], 0
 
     def _naming(self, digest: str, key: str | None, writer: str, noted: _Noted) -> Naming:
         return Naming(
