@@ -12,7 +12,7 @@ import difflib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from xetrack.errors import ColumnNotFound, RunNotFound, RunProtected
+from xetrack.errors import ColumnNotFound, InvalidArgument, RunNotFound, RunProtected
 from xetrack.log.events import RunDeleted, TableReset, ValueSet
 from xetrack.tables.base import Backend, Selection
 from xetrack.tables.frames import PYTHON_TYPES, frame, kind_of
@@ -90,7 +90,12 @@ class Table:
             return backend.latest_run(self.name) if backend.has(self.name) else None
 
     def frame(self, track_id: str | None = None, head: int | None = None, tail: int | None = None) -> pd.DataFrame:
-        """Rows in the order they were logged; ``head`` and ``tail`` together take the last of the first."""
+        """Rows in the order they were logged; ``head`` and ``tail`` together take the last of the first.
+
+        Raises:
+            InvalidArgument: ``head`` or ``tail`` is no count.
+        """
+        _check_counts(head=head, tail=tail)
         with self._open() as (backend, columns):
             if not backend.has(self.name):
                 names, kinds = [c.name for c in columns], [c.type for c in columns]
@@ -103,6 +108,7 @@ class Table:
         Raises:
             MissingExtra: pyarrow is not installed.
         """
+        _check_counts(head=head, tail=tail)
         from xetrack.tables.arrows import arrow_of_cells
 
         with self._open() as (backend, columns):
@@ -288,3 +294,9 @@ def _find(columns: list[Column], name: str) -> Column | None:
         if column.name == name:
             return column
     return None
+
+
+def _check_counts(**counts: Any) -> None:
+    for name, count in counts.items():
+        if count is not None and (isinstance(count, bool) or not hasattr(count, "__index__") or count < 0):
+            raise InvalidArgument(name, f"{count!r} is not a number of rows, 0 or more")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
+import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -176,3 +180,27 @@ def test_tables_deleted_at_any_moment_are_read_again(db: str) -> None:
             path.unlink()
     pd.testing.assert_frame_equal(Reader(db).to_df(), before)
     pd.testing.assert_frame_equal(reader.to_df(), before)
+
+
+@pytest.mark.parametrize("count", [-1, "x", 1.5, True])
+def test_number_of_rows_that_is_none_is_refused(tmp_path: Path, count: Any) -> None:
+    with Tracker(str(tmp_path / "track.db")) as tracker:
+        tracker.log({"x": 1})
+    reader = Reader(tracker.db)
+    for name in ("head", "tail"):
+        with pytest.raises(InvalidArgument, match=name):
+            reader.to_df(**{name: count})
+    assert len(reader.to_df(head=0)) == 0
+
+
+def test_file_alone_has_every_row_while_somebody_holds_a_connection(tmp_path: Path) -> None:
+    tracker = Tracker(str(tmp_path / "track.db"))
+    tracker.log({"x": 1})
+    held = tracker.conn
+    assert held.execute("SELECT count(*) FROM events").fetchall() == [(1,)]
+    tracker.log({"x": 2})
+    tracker.close()
+    shutil.copy(tracker.db, tmp_path / "copy.db")
+    with contextlib.closing(sqlite3.connect(tmp_path / "copy.db")) as alone:
+        assert alone.execute("SELECT count(*) FROM events").fetchall() == [(2,)]
+    assert held.execute("SELECT count(*) FROM events").fetchall() == [(2,)]

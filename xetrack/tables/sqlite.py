@@ -179,7 +179,10 @@ class SqliteTables(SqliteReading):
         self.conn.run("PRAGMA query_only=ON")
 
     def publish(self, *, always: bool = False) -> bool:
-        """What is committed is in the file: there is nothing to do."""
+        """Have the rows in the file itself, also while somebody's connection keeps the write-ahead log beside it."""
+        if self.path is not None:
+            with contextlib.suppress(sqlite3.OperationalError):
+                self.conn.run("PRAGMA wal_checkpoint(PASSIVE)")
         return True
 
     # rows
