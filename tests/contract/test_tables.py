@@ -222,6 +222,21 @@ def test_keys_past_the_limit_are_in_frames_and_can_be_set(
     assert opened(db, engine).table("default").records()[1]["d"] == dt.datetime(2024, 1, 1)
 
 
+@pytest.mark.parametrize("step", [1, 400])
+def test_many_columns_come_at_once_or_one_by_one(db: str, engine: str, tracker: Tracker, step: int) -> None:
+    keys = [f"k{number}" for number in range(400)]
+    store = opened(db, engine)
+    tracker.log({"first": 1})
+    for start in range(0, len(keys), step):
+        tracker.log(dict.fromkeys(keys[start : start + step], 0.5))
+    frame = store.table("default").frame()
+    assert frame.columns.tolist() == ["timestamp", "track_id", "first", *keys]
+    assert frame[keys].notna().to_numpy().sum() == 400
+    tracker.log(dict.fromkeys([f"late{number}" for number in range(60)], "x"))
+    assert store.table("default").frame().shape == (len(frame) + 1, 463)
+    assert store.verify().ok
+
+
 def test_head_and_tail_apply_to_the_run(db: str, engine: str, tracker: Tracker) -> None:
     for step in range(6):
         tracker.log({"step": step})

@@ -90,7 +90,7 @@ def test_other_clients_see_the_rows_after_a_close(db: str, tracker: Tracker) -> 
     with duckdb.connect(str(tables_file(Path(db), "duckdb")), read_only=True) as other:
         assert other.execute('SELECT x FROM "default"').fetchall() == [(1,)]
         assert other.execute("SELECT x FROM events").fetchall() == [(1,)]
-        assert other.execute("SHOW TABLES").fetchall() == [("default",), ("events",)]
+        assert {("default",), ("events",)} <= set(other.execute("SHOW TABLES").fetchall())
 
 
 @pytest.mark.usefixtures("eager")

@@ -30,8 +30,8 @@ from xetrack.tables.layout import FIXED, OVERFLOW, Column, columns_of, quote
 
 logger = logging.getLogger("xetrack")
 
-#: Rows are handed to DuckDB so many at a time.
-_BATCH_ROWS = 32_768
+#: Rows are handed to DuckDB so many at a time: those of one of its row groups.
+_BATCH_ROWS = 122_880
 _BLOCK_ROWS = 4096
 #: For a projection; queries of users have what DuckDB takes by itself.
 _PROJECTION_MEMORY = "768MB"
@@ -345,11 +345,10 @@ class DuckdbTables(DuckdbReading, Native):
                     self._events = None
 
     def add_column(self, table: str, column: Column) -> None:
-        self._flush(table)
         name = column.name if column.stored else OVERFLOW
         if name not in self.layers[table].types:
             sql_type = SQL_TYPES[column.type] if column.stored else "JSON"
-            self.layers[table].add(self._writing(table), name, sql_type)
+            self.layers[table].add(name, sql_type)
 
     def reshape(self, table: str, old: Sequence[Column], new: Sequence[Column]) -> None:
         self._flush(table)
@@ -398,11 +397,15 @@ class DuckdbTables(DuckdbReading, Native):
     def _flush_all(self) -> None:
         for table in list(self._pending):
             self._flush(table)
+        for table, layers in self.layers.items():
+            layers.settle(self._writing(table))
 
     def _flush(self, table: str) -> None:
         held = self._pending.pop(table, None)
         if held:
             self.layers[table].append(self._writing(table), held)
+            if self._draft is not None and self.layers[table].drafted:
+                self._draft.renew()
 
     def set_cells(self, table: str, column: Column, wire: Any, run: str | None, rows: Sequence[int] | None) -> int:
         self._flush(table)

@@ -128,6 +128,11 @@ class Draft:
         for table in BOOKKEEPING:
             self.conn.execute(f"CREATE TABLE work.{OWN}.{table}")
 
+    def renew(self) -> None:
+        """Commit: a transaction holds on to all Arrow data that it was given. Nobody sees the rows yet."""
+        self.conn.execute("COMMIT")
+        self.conn.execute("BEGIN")
+
     def finish(self) -> None:
         """Commit and close: the file is whole, and stands under its private name."""
         self.conn.execute("COMMIT")

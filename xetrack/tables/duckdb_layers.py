@@ -10,6 +10,7 @@ from xetrack.tables.duckdb_file import ROWS, registered
 from xetrack.tables.layout import FIXED, quote
 
 MASKED = "_xetrack_masked"
+_FEW_COLUMNS = 16
 #: The row's number, whose order is the total order. No user's column can have this name.
 ROW = "_rowid_"
 
@@ -33,6 +34,8 @@ class Layers:
         #: SQL and column types of the view that users have.
         self.drawn: tuple[str, ...] = ()
         self._made = False
+        #: Columns that the place has not got yet: many are had sooner together.
+        self._missing: list[str] = []
 
     @classmethod
     def of_base(cls, table: str, columns: Sequence[tuple[str, str]], row_count: int, last: int) -> Layers:
@@ -109,13 +112,35 @@ class Layers:
         if not self.drafted:
             conn.execute(f"DROP TABLE IF EXISTS {self._masks}")
 
-    def add(self, conn: Any, name: str, sql_type: str) -> None:
-        if self._made:
-            conn.execute(f"ALTER TABLE {self.place} ADD COLUMN {quote(name)} {sql_type}")
+    def add(self, name: str, sql_type: str) -> None:
+        """Have another column; ``settle`` makes it."""
         self.types[name] = sql_type
+        if self._made:
+            self._missing.append(name)
+
+    def settle(self, conn: Any) -> None:
+        """Let the place have all columns."""
+        missing, self._missing = self._missing, []
+        if len(missing) <= _FEW_COLUMNS:
+            for name in missing:
+                conn.execute(f"ALTER TABLE {self.place} ADD COLUMN {quote(name)} {self.types[name]}")
+            return
+        # Each ALTER of a transaction keeps a copy of the whole definition.
+        added = set(missing)
+        listed = ", ".join([ROW, *(quote(name) for name in self.types if name not in added)])
+        aside = f"{'work' if self.drafted else 'db'}.{ROWS}._xetrack_aside"
+        if self.fresh_rows:
+            conn.execute(f"CREATE TABLE {aside} AS SELECT {listed} FROM {self.place}")
+        conn.execute(f"DROP TABLE {self.place}")
+        self._made = False
+        self.make(conn)
+        if self.fresh_rows:
+            conn.execute(f"INSERT INTO {self.place} ({listed}) SELECT {listed} FROM {aside}")
+            conn.execute(f"DROP TABLE {aside}")
 
     def rename(self, conn: Any, names: Mapping[str, str]) -> None:
         """Give columns other names, which may be each other's."""
+        self.settle(conn)
         changed = {old: new for old, new in names.items() if old != new}
         for index, old in enumerate(changed if self._made else ()):
             conn.execute(f"ALTER TABLE {self.place} RENAME COLUMN {quote(old)} TO _xetrack_aside_{index}")
@@ -133,7 +158,7 @@ class Layers:
 
     def retype(self, conn: Any, name: str, sql_type: str) -> None:
         """Change a column's type; every value must have an exact one in the new."""
-        if self._made:
+        if self._made and name not in self._missing:
             using = _cast(quote(name), self.types[name], sql_type)
             conn.execute(f"ALTER TABLE {self.place} ALTER COLUMN {quote(name)} TYPE {sql_type} USING {using}")
         self.types[name] = sql_type
@@ -144,6 +169,7 @@ class Layers:
         import pyarrow as pa
 
         self.make(conn)
+        self.settle(conn)
         names = list(dict.fromkeys(name for arrays in held for name in arrays))
         columns = []
         for name in names:
@@ -168,6 +194,7 @@ class Layers:
     def lift(self, conn: Any, where: str, values: list[Any]) -> None:
         """Take the rows of the base that a condition picks into memory, to be changed there."""
         self.make(conn)
+        self.settle(conn)
         if self.base is None or self.base_rows == self.masked:
             return
         base, listed = self._of_base(list(self.types)), ", ".join([ROW, *map(quote, self.types)])
