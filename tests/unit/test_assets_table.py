@@ -17,6 +17,7 @@ from tests.strategies import signed
 from xetrack import Reader, Tracker
 from xetrack.config import Settings
 from xetrack.errors import InvalidTable, ReadOnlyTables
+from xetrack.log.codec import jsonl
 from xetrack.log.events import AssetAdded, AssetRemoved, EventUndone, RowLogged
 from xetrack.log.log import FileLog
 from xetrack.store import open_store
@@ -184,8 +185,6 @@ def projected(root: Path, events: list[Any]) -> list[tuple[Any, ...]]:
 
 
 def _line(event: Any) -> bytes:
-    from xetrack.log.codec import jsonl
-
     return event if isinstance(event, bytes) else jsonl.encode(event)
 
 
@@ -199,6 +198,38 @@ def test_removal_that_saw_some_of_the_rows_leaves_the_times_of_the_others(tmp_pa
     removed = AssetRemoved(id=f"{'a' * 16}-5", clock=5_000_000, digest=DIGEST, seen=seen)
     (only,) = projected(tmp_path / "log", [*events, removed])
     assert only == (HASH, "m", None, 4, "cloudpickle+zstd", "1970-01-01 00:00:03.000000+00:00")
+
+
+def test_what_a_removal_leaves_is_in_its_own_place(tmp_path: Path) -> None:
+    other = "beef" * 16
+    mine, theirs = {"$asset": DIGEST}, {"$asset": other}
+    events = [row(1, x=mine), row(2, y=theirs), row(3, y=mine), row(4, x=mine)]
+    of_first = AssetRemoved(id=f"{'a' * 16}-5", clock=5_000_000, digest=DIGEST, seen={"a" * 16: "1"})
+    of_last = AssetRemoved(id=f"{'a' * 16}-5", clock=5_000_000, digest=DIGEST, seen={"a" * 16: "4"})
+    assert [(found[0], found[1]) for found in projected(tmp_path / "first", [*events, of_first])] == [
+        (other[:16], "y"),
+        (HASH, "x"),
+    ]
+    assert [(found[0], found[1]) for found in projected(tmp_path / "last", [*events, of_last])] == [
+        (HASH, "y"),
+        (other[:16], "y"),
+    ]
+
+
+def test_line_that_was_damaged_since_it_was_read_counts_no_longer(tmp_path: Path) -> None:
+    path = tmp_path / "default" / f"{'a' * 16}.jsonl"
+    path.parent.mkdir()
+    (tmp_path / "store.json").write_text('{"format":1}\n')
+    lines = [jsonl.encode(row(seq, m={"$asset": DIGEST})) for seq in (1, 2, 3)]
+    path.write_bytes(b"".join(lines))
+    tables = SqliteTables(None)
+    projector = Projector(FileLog(tmp_path), tables)
+    projector.catch_up("default")
+    removed = AssetRemoved(id=f"{'a' * 16}-4", clock=4_000_000, digest=DIGEST, seen={"a" * 16: "1"})
+    path.write_bytes(lines[0] + lines[1].replace(b'"m"', b'"n"') + lines[2] + jsonl.encode(removed))
+    projector.catch_up("default")
+    assert rows(tables.conn, "first_logged") == [("1970-01-01 00:00:03.000000+00:00",)]
+    tables.close()
 
 
 def test_removal_that_keeps_keys_leaves_the_name_to_the_latest(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from xetrack.log.events import AssetAdded, AssetRemoved, Event, UnknownEvent, sp
 from xetrack.log.log import Log
 from xetrack.log.ranges import Frontier, RangeSet
 from xetrack.tables.base import Backend, Naming
+from xetrack.tables.places import RebuildNeeded
 
 #: So many are noted before they are handed on, to bound the memory of a pass.
 _MANY = 65_536
@@ -116,7 +117,8 @@ class Namings:
 
     def _event(self, naming: Naming, seq: int) -> Event:
         event = self._log.find(self._table, f"{naming.writer}-{seq}")
-        assert event is not None  # it was projected
+        if event is None:
+            raise RebuildNeeded  # it was damaged since it was read: what is left of the log decides
         return event
 
     def outlive(self, forget: Callable[[], None]) -> None:

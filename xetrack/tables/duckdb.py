@@ -69,11 +69,11 @@ class DuckdbTables(DuckdbReading, Native):
         self._checkpoints: dict[str, dict[str, Checkpoint]] = {}
         self._seen: dict[str, dict[str, tuple[int, str]]] = {}
         self._blocks: dict[str, dict[int, list[Block]]] = {}
-        #: The table that ``events`` shows, and the SQL of ``assets``.
+        #: The table that ``events`` shows.
         self._events: str | None = None
-        self._assets = ""
-        #: Columns of each table that may hold hashes of assets.
+        #: Columns of each table that may hold hashes of assets, and whether ``assets`` counts in these.
         self._references: dict[str, Sequence[Column]] = {}
+        self._counted = False
         #: Whether anything was committed that the generation does not have.
         self._ahead = False
         self._failed = False
@@ -303,10 +303,9 @@ class DuckdbTables(DuckdbReading, Native):
         if default is not None and (default != self._events or default in redrawn):
             self.conn.execute(f"CREATE OR REPLACE VIEW db.main.events AS SELECT * FROM db.main.{quote(default)}")
         self._events = default
-        assets = self._assets_in("db.")
-        if assets != self._assets:
-            self.conn.execute(f"CREATE OR REPLACE VIEW db.main.assets AS {assets}")
-            self._assets = assets
+        if not self._counted:
+            self.conn.execute(f"CREATE OR REPLACE VIEW db.main.assets AS {self._assets_in('db.')}")
+            self._counted = True
 
     def _assets_in(self, catalog: str) -> str:
         """The query for ``assets`` over the views of a catalog."""
@@ -554,7 +553,9 @@ class DuckdbTables(DuckdbReading, Native):
         self.conn.execute(f"DELETE FROM db.{OWN}._xetrack_assets WHERE name=? AND digest=?", [table, digest])
 
     def count_references(self, table: str, columns: Sequence[Column]) -> None:
-        self._references[table] = list(columns)
+        if self._references.get(table) != columns:
+            self._references[table] = list(columns)
+            self._counted = False
 
     def forget(self, table: str) -> None:
         self.drop(table)
@@ -563,6 +564,7 @@ class DuckdbTables(DuckdbReading, Native):
         self.conn.execute(f"DELETE FROM db.{OWN}._xetrack_assets WHERE name=?", [table])
         for kept in (self._states, self._checkpoints, self._seen, self._blocks, self._references):
             kept.pop(table, None)
+        self._counted = False
 
 
 _BLOCKS_IN_MEMORY = 256
