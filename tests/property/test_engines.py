@@ -85,7 +85,7 @@ def assert_same(one: tuple[Projector, Backend], two: tuple[Projector, Backend]) 
     arrivals=st.lists(st.tuples(st.integers(0, 2), st.integers(1, 4), st.sampled_from("nnpr")), max_size=8),
     limit=st.sampled_from([2, 100]),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_frames_are_equal_for_any_history(
     kind: type[DuckdbTables],
     tmp_path_factory: Any,

@@ -32,6 +32,8 @@ logger = logging.getLogger("xetrack")
 
 #: Rows are handed to DuckDB so many at a time: those of one of its row groups.
 _BATCH_ROWS = 122_880
+#: And so many parts of them: a small Arrow array takes kilobytes.
+_BATCH_PARTS = 256
 _BLOCK_ROWS = 4096
 #: For a projection; queries of users have what DuckDB takes by itself.
 _PROJECTION_MEMORY = "768MB"
@@ -390,7 +392,7 @@ class DuckdbTables(DuckdbReading, Native):
             arrays[OVERFLOW] = pa.array(rows.more, pa.string())
         held = self._pending.setdefault(table, [])
         held.append(arrays)
-        if sum(len(one[ROW]) for one in held) >= _BATCH_ROWS:
+        if sum(len(one[ROW]) for one in held) >= _BATCH_ROWS or len(held) >= _BATCH_PARTS:
             self._flush(table)
 
     def _flush_all(self) -> None:
