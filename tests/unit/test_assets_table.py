@@ -18,7 +18,7 @@ from xetrack import Reader, Tracker
 from xetrack.config import Settings
 from xetrack.errors import InvalidTable, ReadOnlyTables
 from xetrack.log.codec import jsonl
-from xetrack.log.events import AssetAdded, AssetRemoved, EventUndone, RowLogged
+from xetrack.log.events import AssetAdded, AssetRemoved, EventUndone, RowLogged, TableReset
 from xetrack.log.log import FileLog
 from xetrack.store import open_store
 from xetrack.tables.keeper import Engine
@@ -214,6 +214,13 @@ def test_what_a_removal_leaves_is_in_its_own_place(tmp_path: Path) -> None:
         (HASH, "y"),
         (other[:16], "y"),
     ]
+
+
+@pytest.mark.parametrize("seen", ["1", "1-2"])
+def test_reset_takes_rows_and_no_asset_off_the_list(tmp_path: Path, seen: str) -> None:
+    events = [row(1, m={"$asset": DIGEST}), row(2, m=1)]
+    reset = TableReset(id=f"{'a' * 16}-3", clock=3_000_000, seen={"a" * 16: seen})
+    assert [found[:4] for found in projected(tmp_path, [*events, reset])] == [(HASH, "m", None, 0)]
 
 
 def test_line_that_was_damaged_since_it_was_read_counts_no_longer(tmp_path: Path) -> None:
