@@ -21,6 +21,7 @@ from xetrack.log.codec import jsonl
 from xetrack.log.events import AssetAdded, AssetRemoved, EventUndone, RowLogged, TableReset
 from xetrack.log.log import FileLog
 from xetrack.store import open_store
+from xetrack.tables import assets
 from xetrack.tables.keeper import Engine
 from xetrack.tables.projector import Projector
 from xetrack.tables.sqlite import SqliteTables
@@ -216,6 +217,19 @@ def test_what_a_removal_leaves_is_in_its_own_place(tmp_path: Path) -> None:
     ]
 
 
+def test_memory_is_bounded_however_often_an_asset_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assets, "_MANY", 2)
+    path = tmp_path / "default" / f"{'a' * 16}.jsonl"
+    path.parent.mkdir()
+    (tmp_path / "store.json").write_text('{"format":1}\n')
+    path.write_bytes(b"".join(jsonl.encode(row(seq, m={"$asset": DIGEST})) for seq in (1, 2, 3, 4, 5)))
+    tables = SqliteTables(None)
+    Projector(FileLog(tmp_path), tables).catch_up("default")
+    assert sorted(naming.seqs for naming in tables.namings("default")) == ["1-2", "3-4", "5"]
+    assert [found[3:] for found in rows(tables.conn)] == [(5, "cloudpickle+zstd", "1970-01-01 00:00:01.000000+00:00")]
+    tables.close()
+
+
 @pytest.mark.parametrize("seen", ["1", "1-2"])
 def test_reset_takes_rows_and_no_asset_off_the_list(tmp_path: Path, seen: str) -> None:
     events = [row(1, m={"$asset": DIGEST}), row(2, m=1)]
@@ -294,6 +308,9 @@ def test_tables_without_one_are_made_anew(db: str) -> None:
     conn.commit()
     conn.close()
     assert references(Reader(db).conn) == {shown: 1}
+    conn = sqlite3.connect(db)  # in the file itself, not in a temporary place
+    assert references(conn) == {shown: 1}
+    conn.close()
 
 
 @pytest.mark.parametrize("change", ["listed=0", "key='n'", "first_logged='1999'", "size=1"])
