@@ -21,6 +21,7 @@ import cloudpickle
 import numpy as np
 import pytest
 
+import xetrack
 from tests.conftest import ROOT
 from tests.strategies import signed
 from tests.test_readme import BLOCK, _matches, _run_console
@@ -692,6 +693,12 @@ def test_only_get_runs_the_code_of_an_object(db: str, tmp_path: Path) -> None:
     assert len(reader.to_df()) == 1 and reader.conn.execute("SELECT * FROM events").fetchall()
     other = FileLog(tmp_path / "other.events").assets
     other.copy_from(stored(db), assets.info("x").digest)
+    assert xetrack.copy(db, str(tmp_path / "copied.db")) == 1
+    xetrack.merge(db, into=str(tmp_path / "merged.db"))
+    for taken in ("copied.db", "merged.db"):
+        duck = Reader(str(tmp_path / taken), engine="duckdb")
+        assert len(duck.to_df()) == 1 and duck.conn.execute("SELECT * FROM assets").fetchall()
+        assert open_store(tmp_path / taken).verify().ok
     assert not mark.exists()
     assert assets["x"] is None and mark.exists()
 
