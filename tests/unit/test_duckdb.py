@@ -346,8 +346,9 @@ assert reader.conn.execute(
 def test_forked_child_opens_its_own(db: str, tracker: Tracker) -> None:
     tracker.log({"x": 1})
     code = """
-import os, sys
+import os, sys, warnings
 from xetrack import Reader
+warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 and later warn of a fork beside threads
 reader = Reader(sys.argv[1], engine="duckdb")
 conn = reader.conn
 assert conn.execute("SELECT x FROM events").fetchall() == [(1,)]
