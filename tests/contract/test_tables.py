@@ -237,6 +237,23 @@ def test_many_columns_come_at_once_or_one_by_one(db: str, engine: str, tracker: 
     assert store.verify().ok
 
 
+def test_changes_of_rows_and_of_columns_in_one_catch_up(db: str, engine: str, tracker: Tracker) -> None:
+    table = opened(db, engine).table("default")
+    tracker.log({"step": 0})
+    assert table.count() == 1
+    with Tracker(db, track_id="run-two-2", engine="sqlite") as other:
+        for step in range(3):
+            other.log({"step": step})
+            tracker.set_value("score", step)
+            tracker.log({"step": step + 0.5, f"new{step}": "x"})
+            other.log({f"wide{step}_{number}": number for number in range(20)})
+        Reader(db, engine="sqlite").delete_run("run-two-2")
+        tracker.log({"step": "text now"})
+    assert table.column("step") == ["0", "0.5", "1.5", "2.5", "text now"]
+    assert table.column("score") == [2, 2, 2, None, None]
+    assert opened(db, engine).verify().ok
+
+
 def test_head_and_tail_apply_to_the_run(db: str, engine: str, tracker: Tracker) -> None:
     for step in range(6):
         tracker.log({"step": step})

@@ -65,6 +65,8 @@ class DuckdbTables(DuckdbReading, Native):
         self.inode = None if path is None else inode_of(path)
         self.conn: Any = duckdb_file.instance()
         self.layers: dict[str, Layers] = {}
+        #: Tables in memory that nothing reads any more.
+        self._leftovers: list[str] = []
         self._draft: Draft | None = None
         self._pending: dict[str, list[dict[str, Any]]] = {}
         self._states: dict[str, bytes] = {}
@@ -102,7 +104,7 @@ class DuckdbTables(DuckdbReading, Native):
                 "AND table_name=? ORDER BY column_index",
                 [ROWS, name],
             )
-            self.layers[name] = Layers.of_base(name, columns, row_count, last_row)
+            self.layers[name] = Layers.of_base(name, self._leftovers, columns, row_count, last_row)
         for name, segment, *checkpoint in self._base(f"SELECT * FROM base.{OWN}._xetrack_segments"):
             self._checkpoints.setdefault(name, {})[segment] = Checkpoint(*checkpoint)
         for name, writer, number, seqs in self._base(f"SELECT * FROM base.{OWN}._xetrack_seen"):
@@ -162,6 +164,10 @@ class DuckdbTables(DuckdbReading, Native):
 
     def begin(self, *, large: bool = False) -> None:
         self.conn.execute("BEGIN")
+        for layers in self.layers.values():
+            layers.changed = False
+        while self._leftovers:
+            self.conn.execute(f"DROP TABLE {self._leftovers.pop()}")
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
@@ -323,7 +329,7 @@ class DuckdbTables(DuckdbReading, Native):
 
     def create(self, table: str, columns: Sequence[Column], *, size_bytes: int = 0) -> None:
         self.drop(table)
-        layers = Layers(table)
+        layers = Layers(table, self._leftovers)
         if self._draft is None and size_bytes > self.large_bytes and self.path is not None:
             self.conn.execute("SET memory_limit=?", [_PROJECTION_MEMORY])
             self._draft = Draft(self.conn, self.path)
@@ -440,6 +446,7 @@ class DuckdbTables(DuckdbReading, Native):
         with registered(
             conn, "changed", pa.table({ROW: pa.array(rows, pa.int64()), "more": pa.array(texts, pa.string())})
         ):
+            layers.changed = True
             conn.execute(
                 f"UPDATE {layers.place} AS t SET {OVERFLOW}=changed.more FROM changed WHERE t.{ROW}=changed.{ROW}"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ from xetrack.tables.layout import FIXED, quote
 
 MASKED = "_xetrack_masked"
 _FEW_COLUMNS = 16
+#: Tables in memory have names of their own each, so that one can take the place of another.
+_numbers = itertools.count()
 #: The row's number, whose order is the total order. No user's column can have this name.
 ROW = "_rowid_"
 
@@ -18,8 +21,11 @@ ROW = "_rowid_"
 class Layers:
     """What a table consists of. The SQL for it is made here, the transaction is the caller's."""
 
-    def __init__(self, table: str) -> None:
+    def __init__(self, table: str, leftovers: list[str]) -> None:
+        """``leftovers`` gets the tables that are to be dropped when the next transaction begins."""
         self.table = table
+        self._leftovers = leftovers
+        self._number = next(_numbers)
         #: Name and SQL type of each column as shown, in order; the fixed ones first.
         self.types: dict[str, str] = dict.fromkeys(FIXED, "VARCHAR")
         #: Name and SQL type in the base, by the name shown; None if no row of the base counts.
@@ -34,13 +40,17 @@ class Layers:
         #: SQL and column types of the view that users have.
         self.drawn: tuple[str, ...] = ()
         self._made = False
+        #: Whether this transaction changed rows in place or took some away.
+        self.changed = False
         #: Columns that the place has not got yet: many are had sooner together.
         self._missing: list[str] = []
 
     @classmethod
-    def of_base(cls, table: str, columns: Sequence[tuple[str, str]], row_count: int, last: int) -> Layers:
+    def of_base(
+        cls, table: str, leftovers: list[str], columns: Sequence[tuple[str, str]], row_count: int, last: int
+    ) -> Layers:
         """A table as a generation has it."""
-        layers = cls(table)
+        layers = cls(table, leftovers)
         layers.types = {name: sql_type for name, sql_type in columns if name != ROW}
         layers.base = {name: (name, sql_type) for name, sql_type in layers.types.items()}
         layers.base_rows, layers.last = row_count, last
@@ -63,7 +73,9 @@ class Layers:
     @property
     def place(self) -> str:
         """The table of the rows in memory, or in the draft."""
-        return f"{'work' if self.drafted else 'db'}.{ROWS}.{quote(self.table)}"
+        if self.drafted:
+            return f"work.{ROWS}.{quote(self.table)}"
+        return f"db.{ROWS}.{quote(f'{self.table}#{self._number}')}"
 
     @property
     def _masks(self) -> str:
@@ -108,9 +120,30 @@ class Layers:
             self._made = True
 
     def drop(self, conn: Any) -> None:
-        conn.execute(f"DROP TABLE IF EXISTS {self.place}")
-        if not self.drafted:
-            conn.execute(f"DROP TABLE IF EXISTS {self._masks}")
+        if self.drafted:
+            self._alterable(conn)
+            conn.execute(f"DROP TABLE IF EXISTS {self.place}")
+            return
+        if self._made:
+            self._leftovers.append(self.place)
+        conn.execute(f"DROP TABLE IF EXISTS {self._masks}")
+
+    def _alterable(self, conn: Any) -> None:
+        """See that the place can be altered or dropped.
+
+        DuckDB 1.3 and 1.4 fail to commit that after an UPDATE or DELETE in the same transaction.
+        """
+        if not self.changed:
+            return
+        self.changed = False
+        if self.drafted:
+            conn.execute("COMMIT")  # nobody sees it yet
+            conn.execute("BEGIN")
+            return
+        old = self.place
+        self._leftovers.append(old)
+        self._number = next(_numbers)
+        conn.execute(f"CREATE TABLE {self.place} AS SELECT * FROM {old}")
 
     def add(self, name: str, sql_type: str) -> None:
         """Have another column; ``settle`` makes it."""
@@ -121,6 +154,8 @@ class Layers:
     def settle(self, conn: Any) -> None:
         """Let the place have all columns."""
         missing, self._missing = self._missing, []
+        if missing:
+            self._alterable(conn)
         if len(missing) <= _FEW_COLUMNS:
             for name in missing:
                 conn.execute(f"ALTER TABLE {self.place} ADD COLUMN {quote(name)} {self.types[name]}")
@@ -142,6 +177,8 @@ class Layers:
         """Give columns other names, which may be each other's."""
         self.settle(conn)
         changed = {old: new for old, new in names.items() if old != new}
+        if changed and self._made:
+            self._alterable(conn)
         for index, old in enumerate(changed if self._made else ()):
             conn.execute(f"ALTER TABLE {self.place} RENAME COLUMN {quote(old)} TO _xetrack_aside_{index}")
         for index, new in enumerate(changed.values() if self._made else ()):
@@ -159,6 +196,7 @@ class Layers:
     def retype(self, conn: Any, name: str, sql_type: str) -> None:
         """Change a column's type; every value must have an exact one in the new."""
         if self._made and name not in self._missing:
+            self._alterable(conn)
             using = _cast(quote(name), self.types[name], sql_type)
             conn.execute(f"ALTER TABLE {self.place} ALTER COLUMN {quote(name)} TYPE {sql_type} USING {using}")
         self.types[name] = sql_type
@@ -214,6 +252,7 @@ class Layers:
 
     def update(self, conn: Any, change: str, new: list[Any], where: str, values: list[Any]) -> int:
         """Change cells of rows that are in memory; count the rows."""
+        self.changed = True
         ((changed,),) = conn.execute(f"UPDATE {self.place} SET {change}{where}", [*new, *values]).fetchall()
         return int(changed)
 
@@ -223,6 +262,7 @@ class Layers:
         if self.base is not None and self.base_rows > self.masked:
             hidden = self._mask(conn, where, values)
         if self._made:
+            self.changed = True
             ((deleted,),) = conn.execute(f"DELETE FROM {self.place}{where}", values).fetchall()
             self.fresh_rows -= deleted
             hidden += deleted
