@@ -116,8 +116,9 @@ class FunctionCache:
         try:
             yield disk
         finally:
-            if threading.get_ident() != owner:
-                disk.close()  # a connection belongs to its thread, which may end any time
+            # A connection belongs to its thread, and any but the main one may end without a word.
+            if threading.get_ident() != owner or threading.current_thread() is not threading.main_thread():
+                disk.close()
 
     def read(self, key: str) -> bytes | None:
         """Bytes of an entry, not checked."""

@@ -94,7 +94,9 @@ class Session:
 
     def close_silently(self, error: BaseException | None = None) -> None:
         """Close where there is nobody left to tell: the tracker or the program is gone."""
-        with contextlib.suppress(XetrackError, OSError, sqlite3.Error):
+        duckdb = sys.modules.get("duckdb")
+        errors = () if duckdb is None else (duckdb.Error,)
+        with contextlib.suppress(XetrackError, OSError, sqlite3.Error, *errors):
             self.close(error)
 
     def _forked(self) -> None:
