@@ -12,6 +12,7 @@ import os
 import threading
 import time
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -52,7 +53,7 @@ def new_name() -> str:
     return "".join([_LETTERS[bits >> shift & 31] for shift in range(0, 80, 5)])
 
 
-class Writer:
+class Writer(ABC):
     """Appends events of one process to one table. Thread-safe.
 
     ``name`` is that of the segment being written; it changes when the writer has
@@ -227,6 +228,7 @@ class Writer:
                 self._close()
                 self._recent = []
 
+    @abstractmethod
     def sync(self) -> None:
         """Force what was appended to the device."""
 
@@ -279,8 +281,9 @@ class Writer:
         """After an error of the system, or Ctrl-C at any point of a write."""
         self._left = 0
 
+    @abstractmethod
     def _create(self, lines: bytes) -> None:
-        raise NotImplementedError
+        """Make the segment, its first lines in it."""
 
     def _size_in_place(self) -> int | None:
         """Size of the segment; None if it is not in its place or not as it was left."""
@@ -297,8 +300,9 @@ class Writer:
         self._abandon()
         self._start_over()
 
+    @abstractmethod
     def _abandon(self) -> None:
-        pass
+        """After a fork, in the child: let go of the parent's file."""
 
 
 class FileWriter(Writer):
@@ -425,6 +429,12 @@ class MemoryWriter(Writer):
         self._segment = bytearray()
         self._put = self._extend
         super().__init__(codec, clock, facts)
+
+    def sync(self) -> None:
+        """Nothing: memory has no device."""
+
+    def _abandon(self) -> None:
+        """Nothing: the child has a copy."""
 
     def _create(self, lines: bytes) -> None:
         self._segment = self._segments[f"{self.name}{self.codec.suffix}"] = bytearray(lines)

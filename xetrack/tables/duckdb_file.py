@@ -13,6 +13,7 @@ import os
 import tempfile
 import time
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -176,15 +177,15 @@ def fill(conn: Any, target: str, table: Any) -> None:
         conn.execute(f"INSERT INTO {target} SELECT * FROM _xetrack_rows_in")
 
 
-class Native:
+class Native(ABC):
     """Holds objects of DuckDB's. A forked child may neither use nor destroy them: their threads are the parent's."""
 
     def __init__(self) -> None:
         _natives.add(self)
 
+    @abstractmethod
     def natives(self) -> Iterator[object]:
         """What it holds now."""
-        raise NotImplementedError
 
 
 _natives: weakref.WeakSet[Native] = weakref.WeakSet()
