@@ -94,8 +94,9 @@ class Session:
 
     def close_silently(self, error: BaseException | None = None) -> None:
         """Close where there is nobody left to tell: the tracker or the program is gone."""
-        duckdb = sys.modules.get("duckdb")
-        errors = () if duckdb is None else (duckdb.Error,)
+        # A tracker may be let go while duckdb is on its way in: then it holds nothing of it.
+        duckdb_error = getattr(sys.modules.get("duckdb"), "Error", None)
+        errors = () if duckdb_error is None else (duckdb_error,)
         with contextlib.suppress(XetrackError, OSError, sqlite3.Error, *errors):
             self.close(error)
 
