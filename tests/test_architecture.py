@@ -14,7 +14,14 @@ from tests.conftest import ROOT
 
 PACKAGE = ROOT / "xetrack"
 #: Floors from the ground up; a room imports from its own floor and from below.
-FLOORS = [{"errors", "config"}, {"log"}, {"tables"}, {"store", "table"}, {"track", "read", "exchange"}, {"cli"}]
+FLOORS = [
+    {"errors", "config"},
+    {"log"},
+    {"tables"},
+    {"store", "table", "adopt"},
+    {"track", "read", "exchange"},
+    {"cli"},
+]
 #: Packages that are imported inside the function that needs them.
 HEAVY = {"pandas", "numpy", "duckdb", "typer", "rich", "watchdog", "polars", "pyarrow", "diskcache", "plotext", "torch"}
 

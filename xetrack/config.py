@@ -18,6 +18,7 @@ Engine = Literal["sqlite", "duckdb"]
 Durability = Literal["process", "disk"]
 Codec = Literal["jsonl", "msgpack"]
 OnError = Literal["raise", "warn"]
+Adopt = Literal["auto", "never"]
 
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
@@ -54,6 +55,7 @@ class Settings:
     ``tables_dir`` moves the tables off a network file system.
     ``on_error="warn"`` lets a tracker that cannot write go on without.
     ``disabled`` trackers only run functions.
+    ``adopt="never"`` refuses a database of 0.x instead of taking it over where it is opened.
     ``text_limit`` is the number of characters that tracked calls keep of a text.
     """
 
@@ -68,6 +70,7 @@ class Settings:
     on_error: OnError = "raise"
     disabled: bool = False
     text_limit: int = TEXT_LIMIT
+    adopt: Adopt = "auto"
 
     @classmethod
     def resolve(
@@ -113,6 +116,7 @@ class Settings:
             on_error=cast(OnError, _one_of("on_error", given("on_error", on_error), OnError)),
             disabled=_flag("XETRACK_DISABLED", env, False),
             text_limit=_limit(env.get("XETRACK_TEXT_LIMIT") or None if text_limit is None else text_limit),
+            adopt=cast(Adopt, _one_of("XETRACK_ADOPT", env.get("XETRACK_ADOPT") or None, Adopt)),
         )
 
 

@@ -309,6 +309,13 @@ class ForeignFile(TableError):
         self.path = path
 
 
+class OldDatabaseRefused(ForeignFile):
+    """A database of xetrack 0.x, which ``XETRACK_ADOPT=never`` keeps from being taken over."""
+
+    message = "{path} was made by xetrack 0.x, and XETRACK_ADOPT=never leaves it as it is."
+    hint = "Take its rows into another store: xt import {path} NEW.db"
+
+
 class EngineMissing(TableError):
     """A table engine whose package is not installed."""
 

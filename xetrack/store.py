@@ -24,6 +24,7 @@ from xetrack.errors import (
     InvalidTable,
     MissingExtra,
     NotAStore,
+    OldDatabaseRefused,
     StoreNotFound,
     TablesWithoutLog,
     storage_error,
@@ -118,8 +119,9 @@ class Store:
             present, there = tables.exists(), self.log.exists()
             if there:
                 self.log.check_format()
-            if present and (is_foreign(tables) if there else not is_tables_file(tables)):
-                raise ForeignFile(tables)
+            if present and _is_strange(tables, there):
+                self._adopt(tables)
+                there = self.log.exists()
             if self.settings.engine == "duckdb" or path.suffix == ".duckdb":
                 refuse_foreign(tables_file(path, "duckdb"), "duckdb")
             if there:
@@ -132,6 +134,20 @@ class Store:
             self.log.create()
         except OSError as error:
             raise storage_error(error, path) from error
+
+    def _adopt(self, tables: Path) -> None:
+        """Take over a database of 0.x where it lies; refuse what anything else made."""
+        from xetrack.adopt import adopt
+        from xetrack.log.old_database import is_old_database
+
+        if not is_old_database(tables):
+            if not tables.exists() or is_tables_file(tables):
+                return  # another process has taken it over since
+            raise ForeignFile(tables)
+        if self.settings.adopt == "never":
+            raise OldDatabaseRefused(tables)
+        assert isinstance(self.log, FileLog)
+        adopt(tables, self.log)
 
     # tables
 
@@ -252,6 +268,14 @@ def require_duckdb() -> None:
         import pyarrow  # noqa: F401
     except ImportError as error:
         raise MissingExtra("engine='duckdb'", "duckdb") from error
+
+
+def _is_strange(tables: Path, has_log: bool) -> bool:
+    """Whether the file at the tables' place is not ours; beside a log a damaged one may still be."""
+    try:
+        return is_foreign(tables) if has_log else not is_tables_file(tables)
+    except FileNotFoundError:  # moved away a moment ago
+        return False
 
 
 def check_table_name(name: str) -> None:
