@@ -14,6 +14,7 @@ from xetrack.errors import XetrackError
 if TYPE_CHECKING:
     from xetrack.exchange.copy import copy as copy
     from xetrack.exchange.exporters import export as export
+    from xetrack.exchange.importers import import_data as import_data
     from xetrack.exchange.merge import merge as merge
     from xetrack.read.backends import get_backend as get_backend
     from xetrack.read.backends import set_backend as set_backend
@@ -21,7 +22,18 @@ if TYPE_CHECKING:
     from xetrack.track.tracker import Tracker as Tracker
 
 __version__ = "1.0.0"
-__all__ = ["Reader", "Tracker", "XetrackError", "__version__", "copy", "export", "get_backend", "merge", "set_backend"]
+__all__ = [
+    "Reader",
+    "Tracker",
+    "XetrackError",
+    "__version__",
+    "copy",
+    "export",
+    "get_backend",
+    "import_data",
+    "merge",
+    "set_backend",
+]
 
 _ROOMS = {
     "Reader": "xetrack.read.reader",
@@ -29,6 +41,7 @@ _ROOMS = {
     "copy": "xetrack.exchange.copy",
     "export": "xetrack.exchange.exporters",
     "get_backend": "xetrack.read.backends",
+    "import_data": "xetrack.exchange.importers",
     "merge": "xetrack.exchange.merge",
     "set_backend": "xetrack.read.backends",
 }

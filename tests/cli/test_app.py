@@ -12,9 +12,9 @@ import xetrack
 from scripts.docs import cli_page
 from tests.cli.conftest import Call
 from tests.conftest import ROOT, Xt
+from xetrack.cli import app
 
-COMMANDS = ["head", "tail", "ls", "columns", "sql", "set", "delete", "replay", "verify"]
-COMMANDS += ["copy", "merge", "export"]
+COMMANDS = [info.name or str(getattr(info.callback, "__name__", "")) for info in app.registered_commands]
 
 
 def test_version_is_the_packages(call: Call) -> None:
@@ -28,11 +28,8 @@ def test_every_command_has_help(call: Call, command: str) -> None:
 
 
 def test_every_command_has_a_test_file() -> None:
-    from xetrack.cli import app
-
-    names = [info.name or str(getattr(info.callback, "__name__", "")) for info in app.registered_commands]
-    assert sorted(names) == sorted(COMMANDS)
-    assert all((Path(__file__).parent / f"test_{name}.py").exists() for name in names)
+    assert "head" in COMMANDS
+    assert all((Path(__file__).parent / f"test_{name}.py").exists() for name in COMMANDS)
 
 
 @pytest.mark.parametrize("args", [("head",), ("nonsense",), ("head", "a.db", "--nonsense")])

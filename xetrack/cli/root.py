@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 import xetrack
-from xetrack.cli import assets, cache, change, export, merge, query, rows, upkeep
+from xetrack.cli import assets, cache, change, export, importing, merge, query, rows, upkeep
 from xetrack.errors import XetrackError
 
 
@@ -79,7 +79,7 @@ def _options(
     pass
 
 
-for _family in (rows, query, change, assets, cache, export, merge, upkeep):
+for _family in (rows, query, change, assets, cache, export, importing, merge, upkeep):
     _family.register(app)
 
 

@@ -50,9 +50,12 @@ def is_old_database(path: Path) -> bool:
 
 
 class OldDatabase:
-    """One file, opened for reading. A context manager."""
+    """One file, opened for reading. A context manager.
 
-    def __init__(self, path: Path) -> None:
+    ``derived``: the tables of a store of today, which look much the same.
+    """
+
+    def __init__(self, path: Path, *, derived: bool = False) -> None:
         self.path = path
         self._conn = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
         self._conn.text_factory = _text
@@ -60,10 +63,12 @@ class OldDatabase:
         self.harm: list[str] = []
         try:
             names = [name for (name,) in self._conn.execute(_TABLES)]
-            if any(name.startswith("_xetrack_") for name in names):
+            if derived:
+                names = [name for name in names if not name.startswith("_")]
+            elif any(name.startswith("_xetrack_") for name in names):
                 names = []
             #: Tables of rows; each has the two columns that every such table had.
-            self.tables = [name for name in names if self._is_rows(name)]
+            self.tables = [name for name in names if derived or self._is_rows(name)]
             self._others = set(names) - set(self.tables)
         except BaseException:
             self._conn.close()
@@ -177,11 +182,11 @@ def _wire(cell: Any, declared: str, name: str, parse: bool) -> Any:
     if isinstance(cell, int) and declared.startswith("BOOL") and cell in (0, 1):
         return bool(cell)
     if isinstance(cell, str) and parse and cell[:1] in "[{(":
-        cell = _parsed(cell)
+        cell = parsed(cell)
     return values.encode(cell, name)
 
 
-def _parsed(text: str) -> Any:
+def parsed(text: str) -> Any:
     """The list, tuple or dict that a text writes, as JSON or as Python; the text itself if it is none."""
     for read in (json.loads, ast.literal_eval):
         try:
@@ -243,4 +248,4 @@ def _text_pickle(raw: bytes) -> str | None:
     return found if isinstance(found, str) else None
 
 
-__all__ = ["ASSETS", "COUNTS", "KEYS", "OldDatabase", "StoredObject", "is_old_database"]
+__all__ = ["ASSETS", "COUNTS", "KEYS", "OldDatabase", "StoredObject", "is_old_database", "parsed"]

@@ -43,7 +43,7 @@ def read_jsonl(path: str | Path) -> pd.DataFrame:
         PathNotFound: naming what is near; nothing is created.
     """
     found: Counter[str] = Counter()
-    made = _frame(_json_rows(_existing(path), found))
+    made = _frame(_json_rows(existing(path), found))
     _report(path, found)
     return made
 
@@ -62,12 +62,17 @@ def read_logs(path: str | Path, limit: int | None = None) -> pd.DataFrame:
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
         raise InvalidArgument("limit", f"{limit!r} is not a number of rows")
     found: Counter[str] = Counter()
-    made = _frame(_newest_rows(_existing(path), limit, found))
+    made = _frame(_newest_rows(existing(path), limit, found))
     _report(path, found)
     return made
 
 
-def _existing(path: str | Path) -> Path:
+def existing(path: str | Path) -> Path:
+    """The path of what is there.
+
+    Raises:
+        PathNotFound: naming what is near.
+    """
     path = Path(path)
     if not path.exists():
         try:
