@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from typer.models import ArgumentInfo
 
 from xetrack import errors
-from xetrack.cli import app
+from xetrack.cli.root import FAMILIES, app, family
 from xetrack.errors import NotFound, XetrackError
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -29,20 +29,28 @@ _CLI_HEAD = """\
 
 Made from `xetrack/cli/` by `scripts/docs`. Exit codes: 0 done, 1 failure or damage found, 2 wrong usage, 3 not found.
 `xt --version` prints the release. `--debug` with any command shows the traceback of an error.
+
+`DB` may be left out where `$XETRACK_DB` names a store: then a first argument is taken for the DB if it ends in `.db`,
+`.duckdb`, `.sqlite`, `.sqlite3` or `.events`, or if a store of that name is there, and else for the argument behind it.
 """
 
 
 def cli_page() -> str:
     """The text of docs/cli.md."""
-    parts = [_CLI_HEAD]
-    for info in app.registered_commands:
-        command: Any = info.callback
-        parts.append(_command(info.name or command.__name__, command))
-    for group in app.registered_groups:
-        for info in group.typer_instance.registered_commands if group.typer_instance else []:
-            command = info.callback
-            parts.append(_command(f"{group.name} {info.name or command.__name__}", command))
-    return "".join(parts)
+    return _CLI_HEAD + "".join(_command(name, callback) for name, callback in commands().items())
+
+
+def commands() -> dict[str, Callable[..., Any]]:
+    """The function of every command by its name, those of groups as ``assets ls``, in the order of the help."""
+    found: dict[str, Callable[..., Any]] = {}
+    for module in FAMILIES:
+        made = family(module)
+        groups = [("", made), *((f"{group.name} ", group.typer_instance) for group in made.registered_groups)]
+        for prefix, group in groups:
+            for info in group.registered_commands if group else []:
+                callback: Any = info.callback
+                found[prefix + (info.name or callback.__name__)] = callback
+    return found
 
 
 def _command(name: str, command: Callable[..., object]) -> str:

@@ -147,6 +147,19 @@ def _limit(given: int | str | None) -> int:
     return int(given)
 
 
+def store_of_environment(environ: Mapping[str, str] | None = None) -> str | None:
+    """The store that commands mean where none is named."""
+    return (os.environ if environ is None else environ).get("XETRACK_DB") or None
+
+
+def forces_color(environ: Mapping[str, str] | None = None) -> bool | None:
+    """Whether colours are wanted (``FORCE_COLOR``) or not (``NO_COLOR``) wherever output goes; None: as it goes."""
+    env = os.environ if environ is None else environ
+    if env.get("NO_COLOR"):
+        return False
+    return True if env.get("FORCE_COLOR") else None
+
+
 def rank(environ: Mapping[str, str] | None = None) -> int | None:
     """This process's number in a distributed job, as its launcher says it."""
     env = os.environ if environ is None else environ

@@ -75,6 +75,11 @@ class Table:
         with self._open() as (_, columns):
             return {**dict.fromkeys(FIXED, str), **{column.name: PYTHON_TYPES[column.type] for column in columns}}
 
+    def layout(self) -> list[Column]:
+        """The user's columns with their keys and types as stored, in order."""
+        with self._open() as (_, columns):
+            return list(columns)
+
     def count(self, track_id: str | None = None) -> int:
         with self._open() as (backend, _):
             return backend.count(self.name, track_id) if backend.has(self.name) else 0

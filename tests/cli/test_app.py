@@ -12,9 +12,9 @@ import xetrack
 from scripts.docs import cli_page
 from tests.cli.conftest import Call
 from tests.conftest import ROOT, Xt
-from xetrack.cli import app
+from xetrack.cli.root import FAMILIES, family
 
-COMMANDS = [info.name or str(getattr(info.callback, "__name__", "")) for info in app.registered_commands]
+COMMANDS = [name for names in FAMILIES.values() for name in names.split()]
 
 
 def test_version_is_the_packages(call: Call) -> None:
@@ -28,8 +28,14 @@ def test_every_command_has_help(call: Call, command: str) -> None:
 
 
 def test_every_command_has_a_test_file() -> None:
-    assert "head" in COMMANDS
     assert all((Path(__file__).parent / f"test_{name}.py").exists() for name in COMMANDS)
+
+
+def test_families_add_the_commands_that_they_are_listed_with() -> None:
+    for module, names in FAMILIES.items():
+        made = family(module)
+        found = [info.name or str(getattr(info.callback, "__name__", "")) for info in made.registered_commands]
+        assert [*found, *(str(group.name) for group in made.registered_groups)] == names.split()
 
 
 @pytest.mark.parametrize("args", [("head",), ("nonsense",), ("head", "a.db", "--nonsense")])

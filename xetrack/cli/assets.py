@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xetrack.cli.options import AsJson, Db, EngineName, FormatName, TableName, chosen, opened_store
+from xetrack.cli.commands import command
+from xetrack.cli.options import AsJson, Db, EngineName, Output, Place, TableName, opened_store
 from xetrack.cli.output import Format, print_json, print_rows
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ Asset = Annotated[
 def register(app: typer.Typer) -> None:
     """Add this family's commands."""
     family = typer.Typer(no_args_is_help=True, help="List, export and remove the objects and files that were logged.")
-    for command in (ls, export, delete, gc, du):
-        family.command()(command)
+    for function in (ls, export, delete, gc, du):
+        command(family)(function)
     app.add_typer(family, name="assets")
 
 
@@ -36,14 +37,13 @@ def _opened(db: str, engine: str | None, table: str | None = None) -> Iterator[A
         yield AssetsView(handle, AssetEvents(store.log))
 
 
-def ls(db: Db, engine: EngineName = None, form: FormatName = Format.TABLE, as_json: AsJson = False) -> None:
+def ls(place: Place, output: Output) -> None:
     """Print what is known of every asset, in the order they were first logged.
 
     `references` counts the cells that hold it, `stored_bytes` is empty where its bytes are not in this store.
     """
-    form = chosen(form, as_json)
-    nested = form in (Format.JSON, Format.JSONL)
-    with _opened(db, engine) as assets:
+    nested = output.format in (Format.JSON, Format.JSONL)
+    with _opened(place.db, place.engine, place.table) as assets:
         rows = [
             (
                 info.hash,
@@ -58,7 +58,7 @@ def ls(db: Db, engine: EngineName = None, form: FormatName = Format.TABLE, as_js
             for info in assets.listing()
         ]
     columns = ["hash", "keys", "size_bytes", "stored_bytes", "references", "first_logged", "codec", "name"]
-    print_rows(columns, rows, form)
+    output.show(columns, rows)
 
 
 def export(
@@ -127,10 +127,10 @@ def gc(
         typer.echo(f"younger than an hour and left alone, files: {young}")
 
 
-def du(db: Db, engine: EngineName = None, form: FormatName = Format.TABLE, as_json: AsJson = False) -> None:
+def du(place: Place, output: Output) -> None:
     """Print how many files assets take and how many bytes, by what they are needed for."""
-    with _opened(db, engine) as assets:
+    with _opened(place.db, place.engine, place.table) as assets:
         usage = assets.usage()
     rows = [(state, count, stored_bytes) for state, (count, stored_bytes) in usage.items()]
     total = ("total", sum(row[1] for row in rows), sum(row[2] for row in rows))
-    print_rows(["state", "files", "stored_bytes"], [*rows, total], chosen(form, as_json))
+    output.show(["state", "files", "stored_bytes"], [*rows, total])

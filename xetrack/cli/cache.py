@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from xetrack.cli.options import AsJson, FormatName, chosen
-from xetrack.cli.output import Format, print_json, print_rows
+from xetrack.cli.commands import command
+from xetrack.cli.options import AsJson, Output
+from xetrack.cli.output import print_json
 
 Folder = Annotated[str, typer.Argument(metavar="DIR", help="Folder of the cache.", show_default=False)]
 
@@ -17,12 +18,12 @@ Folder = Annotated[str, typer.Argument(metavar="DIR", help="Folder of the cache.
 def register(app: typer.Typer) -> None:
     """Add this family's commands."""
     family = typer.Typer(no_args_is_help=True, help="List and delete the stored results of functions.")
-    for command in (ls, delete):
-        family.command()(command)
+    for function in (ls, delete):
+        command(family)(function)
     app.add_typer(family, name="cache")
 
 
-def ls(folder: Folder, form: FormatName = Format.TABLE, as_json: AsJson = False) -> None:
+def ls(folder: Folder, output: Output) -> None:
     """Print one line for each stored result: its call, the run that computed it, size, age, and whether it is stale.
 
     A result is stale if its function has been edited or removed since. Unless the tracker has cache_code=True it is
@@ -42,7 +43,7 @@ def ls(folder: Folder, form: FormatName = Format.TABLE, as_json: AsJson = False)
         call = [entry.function, entry.arguments, entry.cache]
         rows.append([key, *call, size_bytes, stored, age_s, is_stale(entry)])
     columns = ["key", "function", "args", "track_id", "size_bytes", "stored", "age_s", "stale"]
-    print_rows(columns, rows, chosen(form, as_json))
+    output.show(columns, rows)
 
 
 def delete(

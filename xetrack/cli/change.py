@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from xetrack.cli import completion
+from xetrack.cli.commands import command
 from xetrack.cli.options import AsJson, Db, EngineName, TableName, TrackId, opened_reader, opened_table
 from xetrack.cli.output import print_json
 from xetrack.cli.rows import require_run
@@ -32,13 +34,16 @@ class ValueType(str, enum.Enum):
 def register(app: typer.Typer) -> None:
     """Add this family's commands."""
     # Unknown options are let through so that -0.5 is a value, not an option.
-    app.command("set", context_settings={"ignore_unknown_options": True})(set_)
-    app.command()(delete)
+    command(app, "set", context_settings={"ignore_unknown_options": True})(set_)
+    command(app)(delete)
 
 
 def set_(
     db: Db,
-    key: Annotated[str, typer.Argument(metavar="KEY", help="Column to set; it may be a new one.")],
+    key: Annotated[
+        str,
+        typer.Argument(metavar="KEY", help="Column to set; it may be a new one.", autocompletion=completion.columns),
+    ],
     value: Annotated[str, typer.Argument(metavar="VALUE", help="Typed as its column, else by its look.")],
     where_key: Annotated[str | None, typer.Option("--where-key", help="Only rows in which this column ...")] = None,
     where_value: Annotated[str | None, typer.Option("--where-value", help="... has this value.")] = None,
@@ -77,7 +82,7 @@ def set_(
 
 def delete(
     db: Db,
-    track_id: Annotated[str, typer.Argument(metavar="TRACK_ID", help="Run to delete.")],
+    track_id: Annotated[str, typer.Argument(metavar="TRACK_ID", help="Run to delete.", autocompletion=completion.runs)],
     table: TableName = None,
     engine: EngineName = None,
     as_json: AsJson = False,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from xetrack.cli.commands import command
 from xetrack.cli.options import AsJson, Db, EngineName, TableName, TrackId
 from xetrack.cli.output import print_json
 from xetrack.config import Settings
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add this family's commands."""
-    app.command()(export)
+    command(app)(export)
 
 
 def export(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from xetrack.cli.commands import command
 from xetrack.cli.options import AsJson
 from xetrack.cli.output import Format, print_json, print_rows
 from xetrack.errors import InvalidArgument, MergeConflict
@@ -27,8 +28,8 @@ class PolicyName(str, enum.Enum):
 
 def register(app: typer.Typer) -> None:
     """Add this family's commands."""
-    app.command()(merge)
-    app.command()(copy)
+    command(app)(merge)
+    command(app)(copy)
 
 
 def merge(

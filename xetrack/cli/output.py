@@ -13,9 +13,15 @@ import datetime
 import enum
 import json
 import math
+import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from typing import Any
+
+from xetrack.config import forces_color
+from xetrack.errors import InvalidArgument, MissingExtra, storage_error
 
 
 class Format(str, enum.Enum):
@@ -27,6 +33,27 @@ class Format(str, enum.Enum):
     CSV = "csv"
     TSV = "tsv"
     MARKDOWN = "markdown"
+    PARQUET = "parquet"
+
+
+@contextmanager
+def written(out: str | None) -> Iterator[None]:
+    """Have what is printed go to a file, which takes its place once it is whole; to stdout if None.
+
+    Raises:
+        StorageError: the file cannot be written; what was there is as it was.
+    """
+    if out is None or out == "-":
+        yield
+        return
+    from xetrack.exchange.frames import draft_of
+
+    target = Path(os.path.realpath(out))
+    try:
+        with draft_of(target) as draft, draft.open("w", encoding="utf-8", newline="") as file, redirect_stdout(file):
+            yield
+    except OSError as error:
+        raise storage_error(error, target) from error
 
 
 def print_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: Format) -> None:
@@ -49,8 +76,12 @@ def print_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: Form
         write(_markdown_line(columns) + "\n" + _markdown_line(["---"] * len(columns)) + "\n")
         for row in rows:
             write(_markdown_line(row) + "\n")
-    elif sys.stdout.isatty():
-        _print_rich(columns, rows)
+    elif form is Format.PARQUET:
+        _print_parquet(_distinct(columns), list(rows))
+    elif sys.stdout.isatty() or (sys.stdout is sys.__stdout__ and forces_color()):
+        from xetrack.cli.terminal import print_table
+
+        print_table(columns, [[(_visible(_as_text(v)), _is_number(v)) for v in row] for row in rows])
     else:
         _print_aligned(columns, rows)
 
@@ -92,19 +123,28 @@ def _print_aligned(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Non
         sys.stdout.write("  ".join(padded).rstrip() + "\n")
 
 
-def _print_rich(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def _print_parquet(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """One Parquet file; a column whose values have no type in common is text."""
+    if sys.stdout.isatty():
+        raise InvalidArgument("--format", "parquet is no text for a terminal; --out FILE writes it")
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise MissingExtra("Parquet", "arrow") from None
 
-    table = Table()
-    for column in columns:
-        table.add_column(Text(_visible(column)))
-    for row in rows:
-        # Text, not str: a value is data, never markup.
-        cells = (Text(_visible(_as_text(v)), justify="right" if _is_number(v) else "left") for v in row)
-        table.add_row(*cells)
-    Console().print(table)
+    def column(values: list[Any]) -> Any:
+        try:
+            return pa.array(values)
+        except (pa.ArrowException, OverflowError, TypeError, ValueError):
+            return pa.array([None if value is None else _as_text(value) for value in values], pa.string())
+
+    made = pa.table([column([row[place] for row in rows]) for place in range(len(names))], names=list(names))
+    file = pa.BufferOutputStream()
+    pq.write_table(made, file)
+    sys.stdout.flush()
+    sys.stdout.buffer.write(file.getvalue())
+    sys.stdout.buffer.flush()
 
 
 def _markdown_line(values: Sequence[Any]) -> str:

@@ -1,33 +1,65 @@
 """The app, its global options, and the one error handler of the command line.
 
 An error prints its message and its hint to stderr and ends with the exit code
-of its class: 1 failure, 2 wrong usage, 3 not found. A reader that stops early,
-such as ``head``, ends the command without a word.
+of its class: 1 failure, 2 wrong usage, 3 not found; an interrupt with 130. A reader
+that stops early, such as ``head``, ends the command without a word. The module of
+a command family is loaded when one of its commands is asked for.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-import traceback
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 import xetrack
-from xetrack.cli import assets, cache, change, export, importing, merge, query, rows, upkeep
 from xetrack.errors import XetrackError
+
+#: Modules of this floor, and the commands that each adds to the app, in the order of the help.
+FAMILIES = {
+    "rows": "head tail ls columns",
+    "query": "sql",
+    "change": "set delete",
+    "export": "export",
+    "importing": "import",
+    "merge": "merge copy",
+    "assets": "assets",
+    "cache": "cache",
+    "upkeep": "replay verify",
+}
+INTERRUPTED = 130
 
 
 class _Commands(TyperGroup):
-    """Turns what a command raises into a message and an exit code."""
+    """Finds commands, and turns what they raise into a message and an exit code."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         end = args.index("--") if "--" in args else len(args)
         if "--debug" in args[:end]:  # wherever it is typed, it is the app's option
             args = ["--debug", *(arg for i, arg in enumerate(args) if i >= end or arg != "--debug")]
         return super().parse_args(ctx, args)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [name for names in FAMILIES.values() for name in names.split()]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in self.commands:
+            for module, names in FAMILIES.items():
+                if cmd_name in names.split():
+                    self.commands.update(typer.main.get_group(family(module)).commands)
+        return self.commands.get(cmd_name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if not ctx.resilient_parsing and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            from difflib import get_close_matches
+
+            near = " or ".join(get_close_matches(args[0], self.list_commands(ctx)))
+            ctx.fail(f"No such command '{args[0]}'.{f' Did you mean {near}?' if near else ''}")
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -38,6 +70,9 @@ class _Commands(TyperGroup):
             # The reader has what it wanted; the exit must not flush into the pipe again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
+        except KeyboardInterrupt:
+            typer.echo("xt: interrupted", err=True)
+            raise typer.Exit(INTERRUPTED) from None
         except OSError as error:
             if error.filename is not None:
                 raise
@@ -46,6 +81,8 @@ class _Commands(TyperGroup):
             raise typer.Exit(1) from error
         except XetrackError as error:
             if ctx.params.get("debug"):
+                import traceback
+
                 traceback.print_exc()
             typer.echo(f"xt: {error.summary}", err=True)
             if error.advice:
@@ -63,6 +100,13 @@ app = typer.Typer(
 )
 
 
+def family(module: str) -> typer.Typer:
+    """The commands of one family, in an app of their own."""
+    made = typer.Typer()
+    import_module(f"xetrack.cli.{module}").register(made)
+    return made
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"xetrack {xetrack.__version__}")
@@ -77,10 +121,6 @@ def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show a traceback if a command fails.")] = False,
 ) -> None:
     pass
-
-
-for _family in (rows, query, change, assets, cache, export, importing, merge, upkeep):
-    _family.register(app)
 
 
 def main() -> None:

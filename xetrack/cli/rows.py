@@ -2,96 +2,79 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
-from xetrack.cli.options import AsJson, Db, EngineName, FormatName, TableName, TrackId, chosen, opened_table
-from xetrack.cli.output import Format, print_list, print_rows
-
-Count = Annotated[int, typer.Option("--n", "-n", min=0, help="How many rows.")]
+from xetrack.cli import completion
+from xetrack.cli.commands import command
+from xetrack.cli.options import Count, Output, Place, TrackId
 
 
 def register(app: typer.Typer) -> None:
     """Add this family's commands."""
-    app.command()(head)
-    app.command()(tail)
-    app.command()(ls)
-    app.command()(columns)
+    for function in (head, tail, ls, columns):
+        command(app)(function)
 
 
-def head(
-    db: Db,
-    n: Count = 10,
-    track_id: TrackId = None,
-    table: TableName = None,
-    engine: EngineName = None,
-    form: FormatName = Format.TABLE,
-    as_json: AsJson = False,
-) -> None:
+@dataclass(frozen=True)
+class Some(Output):
+    """A few rows unless more are asked for."""
+
+    n: Count = 10
+
+
+def head(place: Place, output: Some, track_id: TrackId = None) -> None:
     """Print the first rows of a table."""
-    _print_some(db, n, track_id, table, engine, chosen(form, as_json), last=False)
+    _print_some(place, output, track_id, last=False)
 
 
-def tail(
-    db: Db,
-    n: Count = 10,
-    track_id: TrackId = None,
-    table: TableName = None,
-    engine: EngineName = None,
-    form: FormatName = Format.TABLE,
-    as_json: AsJson = False,
-) -> None:
+def tail(place: Place, output: Some, track_id: TrackId = None) -> None:
     """Print the last rows of a table, oldest first."""
-    _print_some(db, n, track_id, table, engine, chosen(form, as_json), last=True)
+    _print_some(place, output, track_id, last=True)
 
 
 def ls(
-    db: Db,
-    column: Annotated[str | None, typer.Argument(metavar="[COLUMN]", help="Print its values.")] = None,
+    place: Place,
+    output: Output,
+    column: Annotated[
+        str | None,
+        typer.Argument(metavar="[COLUMN]", help="Print its values.", autocompletion=completion.columns),
+    ] = None,
     unique: Annotated[bool, typer.Option("--unique", help="Each value once, in order of appearance.")] = False,
     track_id: TrackId = None,
-    table: TableName = None,
-    engine: EngineName = None,
-    form: FormatName = Format.TABLE,
-    as_json: AsJson = False,
 ) -> None:
     """Print the names of a table's columns, or the values of one, a line each."""
-    with opened_table(db, engine, table) as handle:
+    from xetrack.read.selection import select
+
+    with place.opened() as table:
         if track_id is not None:
-            require_run(handle.runs(), track_id)
+            require_run(table.runs(), track_id)
         if column is None:
-            print_list("column", handle.columns, chosen(form, as_json))
+            output.show_list("column", table.columns)
             return
-        values = handle.column(column, track_id)
-        if unique:
-            values = list({(type(value), value): value for value in values}.values())
-        print_list(column, values, chosen(form, as_json))
+        names, rows = select(table, columns=[column], where=output.where, sort=output.order, track_id=track_id)
+    values = [row[0] for row in rows]
+    if unique:
+        values = list({(type(value), value): value for value in values}.values())
+    output.write_list(names[0], values[: output.n])
 
 
-def columns(
-    db: Db,
-    table: TableName = None,
-    engine: EngineName = None,
-    form: FormatName = Format.TABLE,
-    as_json: AsJson = False,
-) -> None:
+def columns(place: Place, output: Output) -> None:
     """Print the columns of a table and their types."""
-    with opened_table(db, engine, table) as handle:
-        types = handle.dtypes
-        rows = [(name, types[name].__name__) for name in handle.columns]
-        print_rows(["column", "type"], rows, chosen(form, as_json))
+    with place.opened() as table:
+        types = table.dtypes
+        output.show(["column", "type"], [(name, types[name].__name__) for name in table.columns])
 
 
-def _print_some(
-    db: str, n: int, track_id: str | None, table: str | None, engine: str | None, form: Format, *, last: bool
-) -> None:
-    with opened_table(db, engine, table) as handle:
+def _print_some(place: Place, output: Some, track_id: str | None, *, last: bool) -> None:
+    from xetrack.read.selection import select
+
+    with place.opened() as table:
         if track_id is not None:
-            require_run(handle.runs(), track_id)
-        names = handle.columns
-        records = handle.records(track_id, limit=n, last=last)
-        print_rows(names, [[record.get(name) for name in names] for record in records], form)
+            require_run(table.runs(), track_id)
+        output.write(*select(table, track_id=track_id, last=last, **output.wanted()))
 
 
 def require_run(runs: list[str], track_id: str) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import typer
 
+from xetrack.cli.commands import command
 from xetrack.cli.options import AsJson, Db, EngineName, opened_store
 from xetrack.cli.output import Format, print_json, print_rows
 
 
 def register(app: typer.Typer) -> None:
     """Add this family's commands."""
-    app.command()(replay)
-    app.command()(verify)
+    command(app)(replay)
+    command(app)(verify)
 
 
 def replay(db: Db, engine: EngineName = None, as_json: AsJson = False) -> None:

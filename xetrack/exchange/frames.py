@@ -29,7 +29,7 @@ def write_frame(frame: pd.DataFrame, path: str | os.PathLike[str], form: Literal
     """
     target = Path(os.path.realpath(path))
     try:
-        with _draft_of(target) as draft:
+        with draft_of(target) as draft:
             if form == "csv":
                 _changed(frame, _without_bytes).to_csv(draft, index=False)
             else:
@@ -39,7 +39,7 @@ def write_frame(frame: pd.DataFrame, path: str | os.PathLike[str], form: Literal
 
 
 @contextmanager
-def _draft_of(target: Path) -> Iterator[Path]:
+def draft_of(target: Path) -> Iterator[Path]:
     """A path beside the target that takes its place at the end; the target itself if it is a pipe or a device."""
     if target.exists() and not target.is_file():
         yield target

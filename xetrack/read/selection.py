@@ -1,0 +1,192 @@
+"""Rows of one table that a condition chooses, in an order asked for, as Python values.
+
+The engine chooses and sorts, so a million rows are not fetched to show ten. What
+the engines say about a condition they do not understand becomes an error here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sqlite3
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from xetrack.errors import ColumnNotFound, InvalidArgument, TableNotFound, XetrackError
+from xetrack.tables.frames import value
+from xetrack.tables.layout import FIXED, quote
+
+if TYPE_CHECKING:
+    from xetrack.table import Table
+
+#: How SQLite and DuckDB say what they do not find.
+_MISSING_TABLE = re.compile(r"no such table: (.+)|Table with name (.+?) does not exist")
+_MISSING_COLUMN = re.compile(r'no such column: (.+)|Referenced column "(.+?)" not found')
+#: What addresses a row; no user's column can have this name.
+_ROW = "_rowid_"
+#: SQLite takes no more in one table.
+_MOST_COLUMNS = 2000
+
+Rows = list[tuple[Any, ...]]
+
+
+def select(
+    table: Table,
+    *,
+    columns: Sequence[str] | None = None,
+    where: str | None = None,
+    sort: Sequence[str] = (),
+    track_id: str | None = None,
+    limit: int | None = None,
+    last: bool = False,
+) -> tuple[list[str], Rows]:
+    """Names of columns, and rows in the order of the log or of ``sort``.
+
+    ``columns`` and ``sort`` are names or raw keys, ``-loss`` sorts downwards, empty
+    cells come last. ``where`` is an SQL condition over the table. ``last`` gives the
+    last ``limit`` rows of that order instead of the first.
+
+    Raises:
+        ColumnNotFound: names near matches.
+        InvalidArgument: the engine does not understand ``where``.
+    """
+    layout = table.layout()
+    if any(not column.stored for column in layout):
+        return _among_records(table, columns, where, sort, track_id, limit, last)
+    types = {**dict.fromkeys(FIXED, "text"), **{column.name: column.type for column in layout}}
+    names = list(types) if columns is None else [table.resolve(name) for name in columns]
+    if where is None and not sort and columns is None:
+        return names, [tuple(row[n] for n in names) for row in table.records(track_id, limit=limit, last=last)]
+    conditions = [*(["track_id=?"] if track_id is not None else []), *([f"(\n{where}\n)"] if where else [])]
+    source = quote(table.name)
+    if table.engine == "duckdb":
+        source = f"(SELECT *, row_number() OVER () AS {_ROW} FROM {source})"
+    sql = (
+        f"SELECT {', '.join(map(quote, names)) or _ROW} FROM {source}"
+        + (f" WHERE {' AND '.join(conditions)}" if conditions else "")
+        + f" ORDER BY {_order([(table.resolve(name), down) for name, down in map(direction, sort)], last)}"
+        + (f" LIMIT {min(limit, 2**62)}" if limit is not None else "")
+    )
+    try:
+        cursor = table.connection().execute(sql, [] if track_id is None else [track_id])
+        found = cursor.fetchall()
+    except sql_errors() as error:
+        if not table.count():
+            return names, []  # a table without rows is not there in SQL
+        raise translated(error, "--where", table) from error
+    if last:
+        found.reverse()
+    kinds = [types[name] for name in names]
+    return names, [tuple(_python(cell, kind) for cell, kind in zip(row, kinds, strict=False)) for row in found]
+
+
+def choose(
+    names: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    columns: Sequence[str] | None = None,
+    where: str | None = None,
+    sort: Sequence[str] = (),
+    limit: int | None = None,
+    last: bool = False,
+) -> tuple[list[str], Rows]:
+    """The same from rows that are in memory already, whatever they are about.
+
+    The condition is SQLite's; a value that SQLite has no type for is compared as text.
+    """
+    kept = [tuple(row) for row in rows]
+    if where is not None or sort:
+        kept = [kept[number] for number in _matching(names, kept, where, sort)]
+    if limit is not None:
+        kept = kept[max(len(kept) - limit, 0) :] if last else kept[:limit]
+    if columns is None:
+        return list(names), kept
+    places = [names.index(_named(name, names)) for name in columns]
+    return [names[place] for place in places], [tuple(row[place] for place in places) for row in kept]
+
+
+def direction(name: str) -> tuple[str, bool]:
+    """A column to sort by, and whether downwards: ``-loss`` is."""
+    return (name[1:], True) if name.startswith("-") else (name, False)
+
+
+def sql_errors() -> tuple[type[Exception], ...]:
+    """What the engines raise; DuckDB's only where it is in use."""
+    duckdb = sys.modules.get("duckdb")
+    return (sqlite3.Error, sqlite3.Warning, *(() if duckdb is None else (duckdb.Error,)))
+
+
+def translated(error: Exception, argument: str, table: Table) -> XetrackError:
+    """What an engine said about SQL of the user's, as an error of ours."""
+    said = str(error).partition("\n")[0]
+    if missing := _MISSING_TABLE.search(said):
+        return TableNotFound(missing[1] or missing[2], table.store.db, table.store.tables())
+    if missing := _MISSING_COLUMN.search(said):
+        name = missing[1] or missing[2]
+        return ColumnNotFound(name, difflib.get_close_matches(name, table.columns))
+    return InvalidArgument(argument, said.rstrip("."))
+
+
+def _order(sort: Sequence[tuple[str, bool]], last: bool) -> str:
+    """Backwards where the last rows are wanted, empty cells at the other end then."""
+    terms = [
+        f"{quote(name)} {'DESC' if down != last else 'ASC'} NULLS {'FIRST' if last else 'LAST'}" for name, down in sort
+    ]
+    return ", ".join([*terms, f"{_ROW} {'DESC' if last else 'ASC'}"])
+
+
+def _python(cell: Any, kind: str) -> Any:
+    """DuckDB gives most cells as values; what it gives as text, and all that SQLite gives, is to be converted."""
+    return value(cell, kind) if isinstance(cell, str | int | bytes) and not isinstance(cell, bool) else cell
+
+
+def _among_records(
+    table: Table,
+    columns: Sequence[str] | None,
+    where: str | None,
+    sort: Sequence[str],
+    track_id: str | None,
+    limit: int | None,
+    last: bool,
+) -> tuple[list[str], Rows]:
+    """For tables with keys past the column limit, which SQL does not see."""
+    names = table.columns
+    columns = None if columns is None else [table.resolve(name) for name in columns]
+    early = None if where is not None or sort else limit
+    rows = [tuple(row[name] for name in names) for row in table.records(track_id, limit=early, last=last)]
+    return choose(names, rows, columns=columns, where=where, sort=sort, limit=limit, last=last)
+
+
+def _matching(names: Sequence[str], rows: Rows, where: str | None, sort: Sequence[str]) -> list[int]:
+    """Numbers of the rows that match, in order."""
+    conn = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        shown = list(names)[:_MOST_COLUMNS]
+        order = _order([(_named(name, shown), down) for name, down in map(direction, sort)], last=False)
+        conn.execute(f"CREATE TABLE rows ({', '.join(map(quote, shown))})")
+        marks = ", ".join("?" * len(shown))
+        conn.executemany(
+            f"INSERT INTO rows VALUES ({marks})", ([_cell(v) for v in row[:_MOST_COLUMNS]] for row in rows)
+        )
+        found = conn.execute(f"SELECT {_ROW} FROM rows WHERE (\n{where or 'true'}\n) ORDER BY {order}")
+        return [number - 1 for (number,) in found]
+    except sqlite3.Error as error:
+        said = str(error)
+        if missing := _MISSING_COLUMN.search(said):
+            raise ColumnNotFound(missing[1], difflib.get_close_matches(missing[1], list(names))) from error
+        raise InvalidArgument("--where", said) from error
+    finally:
+        conn.close()
+
+
+def _named(name: str, names: Sequence[str]) -> str:
+    if name not in names:
+        raise ColumnNotFound(name, difflib.get_close_matches(name, list(names)))
+    return name
+
+
+def _cell(item: Any) -> Any:
+    if isinstance(item, int) and not -(2**63) <= item < 2**63:
+        return str(item)
+    return item if item is None or isinstance(item, str | int | float | bytes) else str(item)
