@@ -141,7 +141,7 @@ def _csv(file: IO[str], path: Path, delimiter: str) -> tuple[list[str], list[lis
 def _typed(names: list[str], rows: list[list[str]]) -> Iterator[dict[str, Any]]:
     """Rows with the type of each column, as all of its cells say; an empty cell is None."""
     readers = [
-        _column_type(column) if name not in ("track_id", "timestamp") else str
+        column_type(column) if name not in ("track_id", "timestamp") else str
         for name, column in zip(names, zip(*rows, strict=True), strict=False)
     ]
     for row in rows:
@@ -151,7 +151,8 @@ def _typed(names: list[str], rows: list[list[str]]) -> Iterator[dict[str, Any]]:
         }
 
 
-def _column_type(cells: Iterable[str]) -> Any:
+def column_type(cells: Iterable[str]) -> Any:
+    """What makes a value of each text of a column: bools, ints, floats or texts, as all of them say."""
     kinds = {_kind(cell) for cell in cells if cell != ""}
     if kinds == {"bool"}:
         return _BOOLS.__getitem__

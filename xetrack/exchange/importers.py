@@ -58,6 +58,9 @@ _READERS = {
     "jsonl": "xetrack.exchange.import_files",
     "parquet": "xetrack.exchange.import_files",
     "tables": "xetrack.exchange.import_tables",
+    "tensorboard": "xetrack.exchange.import_tensorboard",
+    "mlflow": "xetrack.exchange.import_mlflow",
+    "wandb": "xetrack.exchange.import_wandb",
 }
 KINDS = ("xetrack-0.x", *_READERS)
 
@@ -190,6 +193,8 @@ def kind_of(path: Path, kind: str | None = None) -> str:
     existing(path)
     if kind is not None:
         return kind
+    from xetrack.exchange import import_mlflow, import_tensorboard, import_wandb
+
     form = suffix_form(path.name)
     if form is not None:
         return form.split(".")[0]
@@ -198,4 +203,16 @@ def kind_of(path: Path, kind: str | None = None) -> str:
             return "xetrack-0.x"
         if path.stat().st_size and is_tables_file(path):
             return "tables"
+        if path.name.endswith(".wandb"):
+            return "wandb"
+        if import_tensorboard.EVENT_FILE.search(path.name):
+            return "tensorboard"
+        if import_mlflow.is_database(path):
+            return "mlflow"
+    elif import_mlflow.is_folder(path):
+        return "mlflow"
+    elif import_wandb.run_files(path):
+        return "wandb"
+    elif import_tensorboard.event_files(path):
+        return "tensorboard"
     raise InvalidArgument("source", f"nobody can tell what {str(path)!r} is; name it with --kind: {', '.join(KINDS)}")

@@ -11,7 +11,7 @@ import base64
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import NamedTuple
 
 import msgspec
@@ -180,6 +180,19 @@ def _segment(clock: int, events: Iterable[Event]) -> list[Event]:
         *(msgspec.structs.replace(event, id=f"{writer}-{seq}") for seq, event in enumerate(body, 1)),
         WriterEnded(id=f"{writer}-{len(body) + 1}", clock=body[-1].clock, state="finished"),
     ]
+
+
+def time_text(clock_us: int) -> str:
+    """A reading as the column ``timestamp`` shows it, in UTC."""
+    time = datetime(1970, 1, 1) + timedelta(microseconds=min(max(clock_us, 0), MAX_CLOCK_US))
+    return time.strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+def micros(seconds: object) -> int:
+    """Seconds since 1970 as a reading; 0 for what is none."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < MAX_CLOCK_US / 1e6:
+        return 0
+    return int(seconds * 1_000_000)
 
 
 _FORMATS = ("%Y-%m-%d %H:%M:%S.%f", "%Y-%m-%d %H:%M:%S", "%d-%m-%Y %H:%M:%S.%f", "%d-%m-%Y %H:%M:%S")
