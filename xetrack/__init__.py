@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from xetrack.errors import XetrackError
 
 if TYPE_CHECKING:
+    from xetrack.config import rank as rank
     from xetrack.exchange.copy import copy as copy
     from xetrack.exchange.exporters import export as export
     from xetrack.exchange.importers import import_data as import_data
@@ -32,6 +33,7 @@ __all__ = [
     "get_backend",
     "import_data",
     "merge",
+    "rank",
     "set_backend",
 ]
 
@@ -43,6 +45,7 @@ _ROOMS = {
     "get_backend": "xetrack.read.backends",
     "import_data": "xetrack.exchange.importers",
     "merge": "xetrack.exchange.merge",
+    "rank": "xetrack.config",
     "set_backend": "xetrack.read.backends",
 }
 

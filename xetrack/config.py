@@ -24,6 +24,8 @@ _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
 #: Characters that the row of a tracked call keeps of a text, and values of a list.
 TEXT_LIMIT = 1000
+#: Seconds between two signs of life of a writer.
+HEARTBEAT_S = 30.0
 _GIT_PLACES = {
     "GIT_DIR",
     "GIT_COMMON_DIR",
@@ -57,6 +59,7 @@ class Settings:
     ``disabled`` trackers only run functions.
     ``adopt="never"`` refuses a database of 0.x instead of taking it over where it is opened.
     ``text_limit`` is the number of characters that tracked calls keep of a text.
+    ``heartbeat_s`` is the time between two signs of life of a writer, 0 for none.
     """
 
     db: str = "track.db"
@@ -70,6 +73,7 @@ class Settings:
     on_error: OnError = "raise"
     disabled: bool = False
     text_limit: int = TEXT_LIMIT
+    heartbeat_s: float = HEARTBEAT_S
     adopt: Adopt = "auto"
 
     @classmethod
@@ -116,6 +120,7 @@ class Settings:
             on_error=cast(OnError, _one_of("on_error", given("on_error", on_error), OnError)),
             disabled=_flag("XETRACK_DISABLED", env, False),
             text_limit=_limit(env.get("XETRACK_TEXT_LIMIT") or None if text_limit is None else text_limit),
+            heartbeat_s=_seconds("XETRACK_HEARTBEAT_S", env, HEARTBEAT_S),
             adopt=cast(Adopt, _one_of("XETRACK_ADOPT", env.get("XETRACK_ADOPT") or None, Adopt)),
         )
 
@@ -158,6 +163,22 @@ def forces_color(environ: Mapping[str, str] | None = None) -> bool | None:
     if env.get("NO_COLOR"):
         return False
     return True if env.get("FORCE_COLOR") else None
+
+
+def _seconds(variable: str, env: Mapping[str, str], default: float) -> float:
+    text = env.get(variable, "").strip()
+    try:
+        seconds = float(text) if text else default
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise InvalidArgument(variable, f"{text!r} is not a number of seconds, 0 or more")
+    return seconds
+
+
+def handles_signals(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether a program that is told to stop (SIGTERM, SIGHUP) and has no handler of its own notes that in the log."""
+    return _flag("XETRACK_SIGNALS", os.environ if environ is None else environ, True)
 
 
 def rank(environ: Mapping[str, str] | None = None) -> int | None:

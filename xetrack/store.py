@@ -17,7 +17,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
-from xetrack.config import Settings
+from xetrack.config import Settings, rank
 from xetrack.errors import (
     ForeignFile,
     InvalidArgument,
@@ -72,6 +72,7 @@ def open_store(
     """
     settings = settings or Settings.resolve()
     name = os.fspath(db)
+    facts = partial(_facts, facts)
     if name == IN_MEMORY:
         return Store(name, None, MemoryLog(facts=facts), settings)
     path = Path(os.path.abspath(name.removesuffix(EVENTS_SUFFIX) if name.endswith(EVENTS_SUFFIX) else name))
@@ -79,6 +80,11 @@ def open_store(
     store = Store(name, path, log, settings)
     store.check(create=create)
     return store
+
+
+def _facts(more: Facts | None) -> dict[str, Any]:
+    """What a segment's header says beyond what the log itself finds out."""
+    return {"rank": rank(), **(more() if more else {})}
 
 
 class Store:

@@ -18,6 +18,7 @@ from xetrack.tables.base import Backend, Selection
 from xetrack.tables.frames import PYTHON_TYPES, frame, kind_of
 from xetrack.tables.layout import FIXED, Column
 from xetrack.tables.projector import Projector
+from xetrack.tables.runs import Parts, WriterFacts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,6 +89,13 @@ class Table:
         """Track ids, in the order of their first rows."""
         with self._open() as (backend, _):
             return backend.runs(self.name) if backend.has(self.name) else []
+
+    def run_facts(self) -> tuple[dict[str, int], Parts, dict[str, WriterFacts]]:
+        """Rows of each run, in the order of their first ones; who logged them; what is known of the writers."""
+        with self._open() as (backend, _):
+            counts = backend.run_counts(self.name) if backend.has(self.name) else {}
+            state = self._projector().state(self.name)
+            return counts, state.runs, state.writers
 
     def latest_run(self) -> str | None:
         """The run that logged last, by time."""

@@ -48,11 +48,15 @@ class WriterAlive(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False
 
 
 class WriterEnded(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag="writer.ended"):
-    """The last line of a segment that was closed: ``finished``, ``failed`` or ``stopped``."""
+    """The last line of a segment that was closed: ``finished``, ``failed`` or ``stopped``.
+
+    With ``run`` it is that run's end alone: the segment goes on with others.
+    """
 
     state: str
     error: str | None = None
     signal: int | None = None
+    run: str | None = None
 
 
 class RowLogged(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag="row.logged"):

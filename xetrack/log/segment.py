@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from xetrack.errors import StorageError, storage_error
 from xetrack.log.clock import MAX_CLOCK_US, Clock, wall_us
 from xetrack.log.codec import Codec
-from xetrack.log.events import Event, WriterEnded, WriterStarted
+from xetrack.log.events import Event, WriterAlive, WriterEnded, WriterStarted
 
 fcntl: ModuleType | None
 try:
@@ -208,25 +208,36 @@ class Writer(ABC):
         with self._lock:
             self._refs += 1
 
-    def release(self, state: str = "finished", error: str | None = None, signal: int | None = None) -> None:
+    def release(
+        self, state: str = "finished", error: str | None = None, signal: int | None = None, run: str | None = None
+    ) -> None:
         """Let go. The last one to do so ends and closes the segment, if there is one.
 
-        A store whose folder was deleted meanwhile is not brought back. A later
+        Where others go on, only the end of ``run`` is noted, if one is named. A
+        store whose folder was deleted meanwhile is not brought back. A later
         event opens a new segment.
         """
         with self._lock:
             self._refs = max(self._refs - 1, 0)
-            if self._refs or self._fd < 0:
+            if self._fd < 0 or (self._refs and run is None):
                 return
             try:
                 if self._has_home():
-                    self.append(WriterEnded, state=state, error=error, signal=signal)
+                    named = run if self._refs else None
+                    self.append(WriterEnded, state=state, error=error, signal=signal, run=named)
             except StorageError:
                 # No room for the last line: a segment without it is as good, only not sealed.
                 pass
             finally:
-                self._close()
-                self._recent = []
+                if not self._refs:
+                    self._close()
+                    self._recent = []
+
+    def beat(self) -> None:
+        """Write a heartbeat, if there is a segment and somebody who uses it."""
+        with self._lock:
+            if self._refs and self._fd >= 0 and self._has_home():
+                self.append(WriterAlive)
 
     @abstractmethod
     def sync(self) -> None:

@@ -16,6 +16,7 @@ from xetrack.errors import InvalidArgument, TableNotFound
 from xetrack.read.asset_events import AssetEvents
 from xetrack.read.backends import checked, frame_of, polars_of, rows_of
 from xetrack.read.files import read_jsonl, read_logs
+from xetrack.read.runs import runs_frame
 from xetrack.read.view import TableView
 from xetrack.store import Store, open_store
 from xetrack.track.cache_folder import delete_entries, read_entry, scan_entries
@@ -113,6 +114,18 @@ class Reader(TableView):
         """Rows of the newest run by time; an empty frame if there is none."""
         run = self._table.latest_run()
         return self.to_df(head=0) if run is None else self.to_df(run)
+
+    def runs(self) -> pd.DataFrame:
+        """The runs of the table and how they are doing, in the order of their first rows.
+
+        Columns: ``track_id``; ``state`` ``running``, ``finished``, ``failed`` (by an
+        exception or a signal) or ``died`` (ended without a word); ``started`` and
+        ``ended`` datetime64[us, UTC], ``ended`` NaT while running; ``duration_s``
+        float, so far while running; ``rows`` int; ``host``, ``user``, ``script``,
+        ``commit`` of the writer that was last seen. What a state follows from:
+        docs/live.md.
+        """
+        return runs_frame(self._store, self._table)
 
     def __len__(self) -> int:
         return self._table.count()

@@ -43,6 +43,7 @@ from xetrack.tables.assets import Namings, digests_of_unknown
 from xetrack.tables.base import SLOT_BITS, Backend, Rows
 from xetrack.tables.layout import OVERFLOW, Column, KeyFacts, Position, arrange, keeps_cells
 from xetrack.tables.places import Places, RebuildNeeded, rows_in
+from xetrack.tables.runs import saw_event, saw_rows
 from xetrack.tables.state import TableState, settle, verdict
 
 logger = logging.getLogger("xetrack")
@@ -200,6 +201,7 @@ class Pass:
             last = first + len(seqs) - 1
             if not self._excluded and first > ranges.last and seqs == list(range(first, last + 1)):
                 ranges.add_range(first, last)
+                self._saw(events, writer)
                 return events, [(writer, seq) for seq in seqs]
         taken, origins = [], []
         for event in events:
@@ -208,6 +210,7 @@ class Pass:
             if origin[1] in ranges:
                 continue
             ranges.add(origin[1])
+            saw_rows(self.state.runs, event.run, origin[0], event.clock, event.clock)
             if not self._excluded.contains(*origin):
                 taken.append(event)
                 origins.append(origin)
@@ -216,6 +219,14 @@ class Pass:
                 for key, wire in event.data.items():
                     self._name(event, wire, key)
         return taken, origins
+
+    def _saw(self, events: list[RowLogged], writer: str) -> None:
+        """Note the runs of rows of one writer, which are in order."""
+        if len({event.run for event in events}) == 1:
+            saw_rows(self.state.runs, events[0].run, writer, events[0].clock, events[-1].clock)
+            return
+        for event in events:
+            saw_rows(self.state.runs, event.run, writer, event.clock, event.clock)
 
     def _counts(self, origin: tuple[str, int]) -> bool:
         """Whether an event is neither undone nor redacted."""
@@ -378,6 +389,7 @@ class Pass:
             kinds = self.state.unknown_kinds
             kinds[event.kind_name] = kinds.get(event.kind_name, 0) + 1
         ranges.add(seq)
+        saw_event(self.state.writers, self.state.runs, writer, event)
         self.state.last_clock = max(self.state.last_clock, event.clock)
 
     def _newest(self) -> Position:

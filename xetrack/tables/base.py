@@ -155,6 +155,10 @@ class Backend(Protocol):
         """Track ids, in the order of their first rows."""
         ...
 
+    def run_counts(self, table: str) -> dict[str, int]:
+        """Rows of each run, in the same order."""
+        ...
+
     def latest_run(self, table: str) -> str | None:
         """The run of the last row."""
         ...

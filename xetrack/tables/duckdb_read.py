@@ -44,6 +44,11 @@ class DuckdbReading:
         sql = f"SELECT track_id FROM ({relation}) GROUP BY track_id ORDER BY min({ROW})"
         return [run for (run,) in self.conn.execute(sql).fetchall()]
 
+    def run_counts(self, table: str) -> dict[str, int]:
+        relation = self.layers[table].relation(["track_id"])
+        sql = f"SELECT track_id, count(*) FROM ({relation}) GROUP BY track_id ORDER BY min({ROW})"
+        return dict(self.conn.execute(sql).fetchall())
+
     def latest_run(self, table: str) -> str | None:
         relation = self.layers[table].relation(["track_id"])
         ((run,),) = self.conn.execute(f"SELECT arg_max(track_id, {ROW}) FROM ({relation})").fetchall()

@@ -45,6 +45,10 @@ class SqliteReading:
         sql = f"SELECT track_id FROM {quote(table)} GROUP BY track_id ORDER BY min(_rowid_)"
         return [run for (run,) in self.conn.run(sql)]
 
+    def run_counts(self, table: str) -> dict[str, int]:
+        sql = f"SELECT track_id, count(*) FROM {quote(table)} GROUP BY track_id ORDER BY min(_rowid_)"
+        return dict(self.conn.run(sql).fetchall())
+
     def latest_run(self, table: str) -> str | None:
         row = self.conn.run(f"SELECT track_id FROM {quote(table)} ORDER BY _rowid_ DESC LIMIT 1").fetchone()
         return row[0] if row else None

@@ -13,9 +13,10 @@ import msgspec
 from xetrack.log.events import Event, EventUndone, PayloadRedacted, TableReset, event_key
 from xetrack.log.ranges import Frontier
 from xetrack.tables.layout import Column, KeyFacts, Position
+from xetrack.tables.runs import Parts, WriterFacts
 
 #: Number of the layout of the bookkeeping; tables of another are rebuilt.
-LAYOUT = 2
+LAYOUT = 3
 
 
 class Settlement(msgspec.Struct, eq=True):
@@ -55,6 +56,9 @@ class TableState(msgspec.Struct):
     #: Seconds east of UTC by writer, from the segment headers.
     offsets: dict[str, int] = {}
     unknown_kinds: dict[str, int] = {}
+    #: Which writers logged rows of each run, hidden ones too, and what is known of every writer.
+    runs: Parts = {}
+    writers: dict[str, WriterFacts] = {}
 
 
 def verdict(event: Event) -> tuple[Position, str, dict[str, str], str] | None:

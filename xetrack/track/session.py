@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from xetrack.errors import InvalidValue, XetrackError
 from xetrack.log.assets import FILE_CODEC, OBJECT_CODEC
 from xetrack.log.events import AssetAdded
+from xetrack.track.pulse import note_signals, pulse
 
 if TYPE_CHECKING:
     from xetrack.log.segment import Writer
@@ -35,9 +36,14 @@ _worker = 0
 class Session:
     """The writing side of one tracker. Thread-safe; a forked child starts a new one."""
 
-    def __init__(self, store: Store, table: str, codec: str, losses: Losses | None = None) -> None:
-        self.store, self.table, self.codec, self.losses = store, table, codec, losses
+    def __init__(
+        self, store: Store, table: str, codec: str, losses: Losses | None = None, run: str | None = None
+    ) -> None:
+        """``run`` is the tracker's, whose end is noted; a reader's session has none."""
+        self.store, self.table, self.codec, self.losses, self.run = store, table, codec, losses, run
         self.current: Writer | None = None
+        #: When its next heartbeat is due, on the monotonic clock.
+        self.due_s = 0.0
         #: Objects and file names that this session has told the log of.
         self._announced: set[tuple[str, str | None]] = set()
         self._lock = threading.RLock()
@@ -52,6 +58,9 @@ class Session:
                 writer.acquire()
                 self.current = writer
                 _close_with_worker()
+                if not self.store.memory:
+                    pulse.join(self)
+                    note_signals()
             return self.current
 
     def put(self, key: str, value: Any) -> str:
@@ -86,11 +95,19 @@ class Session:
             self.losses.report()
         with self._lock:
             writer, self.current = self.current, None
+            pulse.leave(self)
             if writer is not None:
-                writer.release(**_ending(error))
+                writer.release(**_ending(error), run=self.run)
         if writer is not None and not self.store.memory and self.store.log.exists():
             self.store.flush()
         self.store.close()
+
+    def stop(self, number: int) -> None:
+        """Seal the segment, because of a signal that ends the process; the tables are left to the next reader."""
+        with self._lock:
+            writer, self.current = self.current, None
+            if writer is not None:
+                writer.release("stopped", signal=number, run=self.run)
 
     def close_silently(self, error: BaseException | None = None) -> None:
         """Close where there is nobody left to tell: the tracker or the program is gone."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, overload
 
-from xetrack.config import DEFAULT_DB, DEFAULT_ENGINE, DEFAULT_TABLE, Default, Settings
+from xetrack.config import DEFAULT_DB, DEFAULT_ENGINE, DEFAULT_TABLE, Default, Settings, rank
 from xetrack.errors import InvalidArgument, StorageError
 from xetrack.exchange import git
 from xetrack.log.values import RESERVED, check_keys, encode
@@ -87,6 +87,8 @@ class Tracker(RunView):
         text_limit: Characters that the row of a tracked call keeps of a text.
         log_files: A ``Path`` as value stands for its file, which is stored as an asset.
         compress: Kept for programs written for 0.x: stored objects always are.
+        rank_zero_only: In a distributed job (``RANK``, ``SLURM_PROCID``, ``OMPI_COMM_WORLD_RANK``,
+            ``PMI_RANK``) only rank 0 logs; the others' trackers only run functions.
 
     ``db``, ``engine``, ``table``, ``track_id``, ``durability``, ``events``, ``on_error`` and
     ``text_limit`` may come from ``XETRACK_…`` instead; ``XETRACK_WARNINGS=0`` silences.
@@ -128,6 +130,7 @@ class Tracker(RunView):
         log_files: bool = False,
         cache_code: bool = False,
         cache_wait: float = 0,
+        rank_zero_only: bool = False,
     ) -> None:
         made = {name: value for name, value in dict(locals()).items() if name != "self"}
         settings = Settings.resolve(
@@ -152,7 +155,7 @@ class Tracker(RunView):
         self._log_files = log_files
         self._text_limit = settings.text_limit
         self._to_disk = settings.durability == "disk"
-        self._off = settings.disabled
+        self._off = settings.disabled or (rank_zero_only and (rank() or 0) != 0)
         #: No store on disk: rows go nowhere, or only to files.
         self._skip = self._off or self.db == self.SKIP_INSERT
         self._unopened: StorageError | None = None
@@ -170,7 +173,7 @@ class Tracker(RunView):
         self._store = self._open(settings, git_root)
         self._table = self._store.table(settings.table)
         self._asset_events = AssetEvents(self._store.log)
-        self._session = Session(self._store, settings.table, settings.events, self._losses)
+        self._session = Session(self._store, settings.table, settings.events, self._losses, self.track_id)
         if not self._store.memory:
             weakref.finalize(self, self._session.close_silently).atexit = False
         #: Keys checked with the params, and the params: read and replaced together, threads may share a tracker.

@@ -1,0 +1,148 @@
+"""The one thread of a process that lives beside its trackers: it writes their heartbeats.
+
+It begins with the first event, ends by itself with the last tracker, never keeps
+a program alive and is not there while the process forks. `log()` does not wait
+for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sqlite3
+import threading
+import time
+import weakref
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from xetrack.config import handles_signals
+from xetrack.errors import XetrackError
+
+if TYPE_CHECKING:
+    from xetrack.track.session import Session
+
+#: How long a fork waits for the thread to finish what it is doing.
+_FORK_WAIT_S = 10.0
+#: What asks a program to stop and by default does so at once. Ctrl-C is an exception already.
+_STOPPING = [number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None]
+
+
+class Pulse:
+    """Heartbeats for the sessions that joined. Thread-safe."""
+
+    def __init__(self) -> None:
+        # A session may be closed by the garbage collector in the middle of any line here: the lock is reentrant.
+        self._changed = threading.Condition(threading.RLock())
+        self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+        self._thread: threading.Thread | None = None
+        self._resting = False
+
+    def join(self, session: Session) -> None:
+        """Look after a session from now on."""
+        with self._changed:
+            session.due_s = time.monotonic() + session.store.settings.heartbeat_s
+            self._sessions.add(session)
+            self._start()
+            self._changed.notify_all()
+
+    def leave(self, session: Session) -> None:
+        """Look after it no longer. The thread ends with its last session."""
+        with self._changed:
+            self._sessions.discard(session)
+            self._changed.notify_all()
+
+    def sessions(self) -> list[Session]:
+        with self._changed:
+            return list(self._sessions)
+
+    def _start(self) -> None:
+        if self._thread is None and not self._resting and any(map(_wanted, self._sessions)):
+            thread = threading.Thread(target=self._run, name="xetrack-pulse", daemon=True)
+            with contextlib.suppress(RuntimeError):  # no more threads, or the interpreter is ending
+                thread.start()
+                self._thread = thread
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                sessions = [session for session in self._sessions if _wanted(session)]
+                if self._resting or not sessions:
+                    self._thread = None
+                    return
+                wait_s = min(session.due_s for session in sessions) - time.monotonic()
+                del sessions  # a tracker that nobody holds any more may go while this waits
+                if wait_s > 0:
+                    self._changed.wait(wait_s)
+                    continue
+            self._beat()
+
+    def _beat(self) -> None:
+        """A heartbeat for each writer that is due; sessions of one process may share one."""
+        beaten = set()
+        for session in self.sessions():
+            now_s = time.monotonic()
+            if now_s < session.due_s:
+                continue
+            session.due_s = now_s + session.store.settings.heartbeat_s
+            writer = session.current
+            if writer is not None and id(writer) not in beaten:
+                beaten.add(id(writer))
+                with contextlib.suppress(XetrackError, OSError, sqlite3.Error):
+                    writer.beat()
+
+    # -- forks
+
+    def rest(self) -> None:
+        """Before a fork: no thread, so that the child gets no lock that nobody would ever give back."""
+        with self._changed:
+            self._resting, thread = True, self._thread
+            self._changed.notify_all()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(_FORK_WAIT_S)
+
+    def go_on(self) -> None:
+        with self._changed:
+            self._resting = False
+            self._start()
+
+
+def _wanted(session: Session) -> bool:
+    return session.store.settings.heartbeat_s > 0
+
+
+pulse = Pulse()
+
+
+def _forked() -> None:
+    pulse.__init__()  # type: ignore[misc]  # the child begins with no session
+
+
+# -- signals -----------------------------------------------------------------
+
+
+def note_signals() -> None:
+    """Have a signal that ends the program noted in the log, where the program leaves it to the system.
+
+    A handler of the program's own stays, and one that it sets later takes the place of this one.
+    """
+    if threading.current_thread() is not threading.main_thread() or not handles_signals():
+        return
+    for number in _STOPPING:
+        if signal.getsignal(number) is signal.SIG_DFL:
+            with contextlib.suppress(ValueError):  # not the main interpreter
+                signal.signal(number, _stopped)
+
+
+def _stopped(number: int, frame: FrameType | None) -> None:
+    """Note the end of every run, touch nothing else, and let the system do what it does."""
+    for session in pulse.sessions():
+        with contextlib.suppress(XetrackError, OSError):
+            session.stop(number)
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=pulse.rest, after_in_parent=pulse.go_on, after_in_child=_forked)
