@@ -81,7 +81,7 @@ def print_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: Form
     elif sys.stdout.isatty() or (sys.stdout is sys.__stdout__ and forces_color()):
         from xetrack.cli.terminal import print_table
 
-        print_table(columns, [[(_visible(_as_text(v)), _is_number(v)) for v in row] for row in rows])
+        print_table(columns, [[(_visible(_short(v)), _is_number(v)) for v in row] for row in rows])
     else:
         _print_aligned(columns, rows)
 
@@ -196,6 +196,11 @@ def _as_text(value: Any) -> str:
 
 def _plain_or_str(value: Any) -> Any:
     return _plain(value) if isinstance(value, float | bytes) else value
+
+
+def _short(value: Any) -> str:
+    """For a terminal six digits of a fraction are enough."""
+    return f"{value:.6g}" if isinstance(value, float) and math.isfinite(value) else _as_text(value)
 
 
 def _visible(text: str) -> str:

@@ -23,6 +23,8 @@ from xetrack.errors import XetrackError
 FAMILIES = {
     "rows": "head tail ls columns",
     "query": "sql",
+    "stats": "stats",
+    "plots": "plot",
     "change": "set delete",
     "export": "export",
     "importing": "import",

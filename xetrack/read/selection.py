@@ -25,6 +25,7 @@ _MISSING_TABLE = re.compile(r"no such table: (.+)|Table with name (.+?) does not
 _MISSING_COLUMN = re.compile(r'no such column: (.+)|Referenced column "(.+?)" not found')
 #: What addresses a row; no user's column can have this name.
 _ROW = "_rowid_"
+_PLACE = "_xetrack_place"
 #: SQLite takes no more in one table.
 _MOST_COLUMNS = 2000
 
@@ -40,12 +41,15 @@ def select(
     track_id: str | None = None,
     limit: int | None = None,
     last: bool = False,
+    filled: str | None = None,
+    first_of: Sequence[str] | None = None,
 ) -> tuple[list[str], Rows]:
     """Names of columns, and rows in the order of the log or of ``sort``.
 
     ``columns`` and ``sort`` are names or raw keys, ``-loss`` sorts downwards, empty
     cells come last. ``where`` is an SQL condition over the table. ``last`` gives the
-    last ``limit`` rows of that order instead of the first.
+    last ``limit`` rows of that order instead of the first. ``filled``: only rows with a
+    value there, which NaN is not. ``first_of``: of rows alike in these only the first.
 
     Raises:
         ColumnNotFound: names near matches.
@@ -53,20 +57,29 @@ def select(
     """
     layout = table.layout()
     if any(not column.stored for column in layout):
-        return _among_records(table, columns, where, sort, track_id, limit, last)
+        return _among_records(table, columns, where, sort, track_id, limit, last, filled, first_of)
     types = {**dict.fromkeys(FIXED, "text"), **{column.name: column.type for column in layout}}
     names = list(types) if columns is None else [table.resolve(name) for name in columns]
-    if where is None and not sort and columns is None:
+    if (where, filled, first_of, columns) == (None,) * 4 and not sort:
         return names, [tuple(row[n] for n in names) for row in table.records(track_id, limit=limit, last=last)]
     conditions = [*(["track_id=?"] if track_id is not None else []), *([f"(\n{where}\n)"] if where else [])]
     source = quote(table.name)
     if table.engine == "duckdb":
         source = f"(SELECT *, row_number() OVER () AS {_ROW} FROM {source})"
-    sql = (
-        f"SELECT {', '.join(map(quote, names)) or _ROW} FROM {source}"
-        + (f" WHERE {' AND '.join(conditions)}" if conditions else "")
-        + f" ORDER BY {_order([(table.resolve(name), down) for name, down in map(direction, sort)], last)}"
-        + (f" LIMIT {min(limit, 2**62)}" if limit is not None else "")
+    if filled is not None:
+        filled = table.resolve(filled)
+        conditions.append(f"{quote(filled)} IS NOT NULL")
+        if table.engine == "duckdb" and types[filled] == "float":
+            conditions.append(f"NOT isnan({quote(filled)})")
+    if conditions:
+        source = f"(SELECT *, {_ROW} FROM {source} WHERE {' AND '.join(conditions)})"
+    by = [(table.resolve(name), down) for name, down in map(direction, sort)]
+    if first_of is not None:
+        alike = ", ".join(quote(table.resolve(name)) for name in first_of) or "1"
+        place = f"row_number() OVER (PARTITION BY {alike} ORDER BY {_order(by, False)}) AS {_PLACE}"
+        source = f"(SELECT * FROM (SELECT *, {place} FROM {source}) WHERE {_PLACE}=1)"
+    sql = f"SELECT {', '.join(map(quote, names)) or _ROW} FROM {source} ORDER BY {_order(by, last)}" + (
+        f" LIMIT {min(limit, 2**62)}" if limit is not None else ""
     )
     try:
         cursor = table.connection().execute(sql, [] if track_id is None else [track_id])
@@ -149,13 +162,24 @@ def _among_records(
     track_id: str | None,
     limit: int | None,
     last: bool,
+    filled: str | None,
+    first_of: Sequence[str] | None,
 ) -> tuple[list[str], Rows]:
     """For tables with keys past the column limit, which SQL does not see."""
     names = table.columns
     columns = None if columns is None else [table.resolve(name) for name in columns]
-    early = None if where is not None or sort else limit
-    rows = [tuple(row[name] for name in names) for row in table.records(track_id, limit=early, last=last)]
-    return choose(names, rows, columns=columns, where=where, sort=sort, limit=limit, last=last)
+    rows = [tuple(row[name] for name in names) for row in table.records(track_id)]
+    if filled is not None:
+        own = names.index(table.resolve(filled))
+        rows = [row for row in rows if row[own] is not None and row[own] == row[own]]
+    names, rows = choose(names, rows, where=where, sort=sort)
+    if first_of is not None:
+        places = [names.index(table.resolve(name)) for name in first_of]
+        firsts: dict[Any, tuple[Any, ...]] = {}
+        for row in rows:
+            firsts.setdefault(tuple(map(repr, (row[place] for place in places))), row)
+        rows = list(firsts.values())
+    return choose(names, rows, columns=columns, limit=limit, last=last)
 
 
 def _matching(names: Sequence[str], rows: Rows, where: str | None, sort: Sequence[str]) -> list[int]:
