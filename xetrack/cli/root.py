@@ -29,6 +29,7 @@ FAMILIES = {
     "export": "export",
     "importing": "import",
     "merge": "merge copy",
+    "redact": "redact",
     "assets": "assets",
     "cache": "cache",
     "upkeep": "replay verify",
