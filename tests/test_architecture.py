@@ -20,6 +20,7 @@ FLOORS = [
     {"tables"},
     {"store", "table", "adopt"},
     {"track", "read", "exchange"},
+    {"workflow"},
     {"cli"},
 ]
 #: Packages that are imported inside the function that needs them.

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from xetrack.exchange.exporters import export as export
     from xetrack.exchange.importers import import_data as import_data
     from xetrack.exchange.merge import merge as merge
-    from xetrack.exchange.redaction import redact as redact
     from xetrack.read.backends import get_backend as get_backend
     from xetrack.read.backends import set_backend as set_backend
     from xetrack.read.reader import Reader as Reader
@@ -35,7 +34,6 @@ __all__ = [
     "import_data",
     "merge",
     "rank",
-    "redact",
     "set_backend",
 ]
 
@@ -48,7 +46,6 @@ _ROOMS = {
     "import_data": "xetrack.exchange.importers",
     "merge": "xetrack.exchange.merge",
     "rank": "xetrack.config",
-    "redact": "xetrack.exchange.redaction",
     "set_backend": "xetrack.read.backends",
 }
 

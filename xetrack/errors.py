@@ -12,6 +12,8 @@ nothing else formats an error, and only the command line prints one.
     ├── MergeError
     ├── StorageError       raised from the OSError
     ├── AssetUnloadable
+    ├── GitFailed
+    ├── DvcFailed
     └── MissingExtra
 """
 
@@ -139,16 +141,6 @@ class AmbiguousAsset(UsageError):
         self.asset, self.digests = asset, digests
 
 
-class NotConfirmed(UsageError):
-    """A command that cannot be taken back, and nobody who could say yes."""
-
-    message = "{command} asks before it acts, and there is no terminal to ask at."
-    hint = "Nothing was changed. --yes answers in advance, --dry-run only tells what it would do."
-
-    def __init__(self, command: str, /) -> None:
-        self.command = command
-
-
 class ReadOnlyTables(UsageError):
     """A write to the tables, which the next rebuild would undo."""
 
@@ -247,6 +239,16 @@ class EventNotFound(NotFound):
 
     def __init__(self, event_id: str, /) -> None:
         self.event_id = event_id
+
+
+class VersionNotFound(NotFound):
+    """No tag of that name is a version of an experiment."""
+
+    message = "There is no version {version!r}."
+    hint = "There are: {near}"
+
+    def __init__(self, version: str, near: list[str], /) -> None:
+        self.version, self.near = version, near
 
 
 class CacheNotFound(NotFound):
@@ -455,6 +457,26 @@ class AssetDamaged(StorageError):
 
 
 # -- loading objects ---------------------------------------------------------
+
+
+class GitFailed(XetrackError):
+    """A git command that was asked for did not succeed."""
+
+    message = "`git {command}` did not succeed: {reason}."
+    hint = "Nothing else was done. Run it in the repository to see more."
+
+    def __init__(self, command: str, reason: str, /) -> None:
+        self.command, self.reason = command, reason
+
+
+class DvcFailed(XetrackError):
+    """A command of DVC did not succeed, or DVC is not installed."""
+
+    message = "`dvc {command}` did not succeed: {reason}."
+    hint = "DVC is a program of its own: pip install dvc"
+
+    def __init__(self, command: str, reason: str, /) -> None:
+        self.command, self.reason = command, reason
 
 
 class AssetUnloadable(XetrackError):

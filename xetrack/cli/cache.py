@@ -1,16 +1,20 @@
-"""`xt cache ls`, `xt cache delete`: the stored results of functions. Nothing is ever unpickled."""
+"""`xt cache ls`, `delete`, `hits`: the stored results of functions, and how they served. Nothing is ever unpickled."""
 
 from __future__ import annotations
 
 import time
 from datetime import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from xetrack.cli.commands import command
-from xetrack.cli.options import AsJson, Output
-from xetrack.cli.output import print_json
+from xetrack.cli.options import AsJson, Db, EngineName, Output, TableName
+from xetrack.cli.output import Format, print_json, print_rows
+from xetrack.config import Settings
+
+if TYPE_CHECKING:
+    from xetrack.workflow.cache_hits import CacheHits
 
 Folder = Annotated[str, typer.Argument(metavar="DIR", help="Folder of the cache.", show_default=False)]
 
@@ -18,7 +22,7 @@ Folder = Annotated[str, typer.Argument(metavar="DIR", help="Folder of the cache.
 def register(app: typer.Typer) -> None:
     """Add this family's commands."""
     family = typer.Typer(no_args_is_help=True, help="List and delete the stored results of functions.")
-    for function in (ls, delete):
+    for function in (ls, delete, hits):
         command(family)(function)
     app.add_typer(family, name="cache")
 
@@ -62,3 +66,21 @@ def delete(
         print_json({"entries_deleted": count})
     else:
         typer.echo(f"{count} entries deleted")
+
+
+def hits(db: Db, table: TableName = None, engine: EngineName = None, as_json: AsJson = False) -> None:
+    """Count the hits and misses of the tracked calls in a store, and the time that hits saved."""
+    from xetrack.workflow.cache_hits import analyze_cache_hits
+
+    settings = Settings.resolve(engine=engine, table=table)
+    print_hits(analyze_cache_hits(db, settings.table, engine=settings.engine), as_json)
+
+
+def print_hits(found: CacheHits, as_json: bool) -> None:
+    """Print a line for each function."""
+    if as_json:
+        print_json(found.to_dict())
+        return
+    names = ["function", "calls", "hits", "misses", "failed", "hit_rate", "mean_miss_s", "saved_s"]
+    print_rows(names, [[getattr(one, name) for name in names] for one in found.functions], Format.TABLE)
+    typer.echo(f"{found.hits} of {found.calls} calls came from the cache, about {found.saved_s:.3g} s saved")

@@ -29,9 +29,11 @@ FAMILIES = {
     "export": "export",
     "importing": "import",
     "merge": "merge copy",
-    "redact": "redact",
     "assets": "assets",
     "cache": "cache",
+    "benchmark": "validate summary",
+    "versions": "versions",
+    "models": "models",
     "upkeep": "replay verify",
 }
 INTERRUPTED = 130

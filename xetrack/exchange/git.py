@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from xetrack.config import git_environ
-from xetrack.errors import RevisionNotFound
+from xetrack.errors import GitFailed, RevisionNotFound
 from xetrack.log.header import head_of
 
 #: What a program may have to wait for git, once.
@@ -98,6 +98,42 @@ def _told(lines: list[str]) -> dict[str, Any]:
         "branch": None if branch == "(detached)" else branch,
         "dirty": any(line and not line.startswith("#") for line in lines),
     }
+
+
+def run(folder: Path, *command: str) -> str:
+    """What a git command prints, for those that the user asked for: tags and work trees.
+
+    Raises:
+        GitFailed: with what git said.
+    """
+    return os.fsdecode(_asked_for(folder, *command))
+
+
+def blob(folder: Path, name: str) -> bytes:
+    """The bytes of a file, named ``<rev>:<path>``.
+
+    Raises:
+        GitFailed: there is none.
+    """
+    return _asked_for(folder, "cat-file", "blob", name)
+
+
+def _asked_for(folder: Path, *command: str) -> bytes:
+    try:
+        done = subprocess.run(
+            ("git", *command),
+            cwd=folder,
+            env=git_environ(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        )
+    except (OSError, ValueError) as error:
+        raise GitFailed(command[0], str(error)) from error
+    if done.returncode:
+        said = os.fsdecode(done.stderr).strip().splitlines()
+        raise GitFailed(command[0], said[0].rstrip(".") if said else f"exit status {done.returncode}")
+    return done.stdout
 
 
 class Revision:

@@ -1,0 +1,1 @@
+"""What a benchmark needs around its rows: checks, summaries, versions, promoted models."""

@@ -1,0 +1,206 @@
+"""Checks a table of a benchmark for what spoils its conclusions.
+
+Each check reports the columns or rows that it is about, or why it could not be
+made. Nothing is changed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from xetrack.read.reader import Reader
+from xetrack.workflow.roles import AUTOMATIC, FIXED, roles_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_EXAMPLES = 5
+#: Digits of a float that nobody types.
+_LONG = 12
+_SPLITS = ("split", "subset", "fold_type", "dataset_split", "partition")
+_ITEMS = ("item_id", "sample_id", "example_id", "id", "item", "sample", "input", "text", "prompt", "query", "question")
+_TRAIN, _TEST = re.compile(r"train", re.IGNORECASE), re.compile(r"test|val|dev|eval|holdout", re.IGNORECASE)
+#: What differs between two executions of the same thing.
+_MEASURED = AUTOMATIC - {"function_name", "args", "kwargs", "git_commit", "git_commit_hash"}
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """One thing that a check found: ``count`` of them, some as ``examples``."""
+
+    check: str
+    message: str
+    count: int
+    examples: list[Any] = []
+
+
+class Validation(msgspec.Struct):
+    """What the checks of one table say; ``skipped`` are those that could not be made, with the reason."""
+
+    db: str
+    table: str
+    rows: int
+    runs: int
+    problems: list[Problem] = []
+    skipped: dict[str, str] = {}
+
+    @property
+    def ok(self) -> bool:
+        """Whether no check found anything."""
+        return not self.problems
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain values, for JSON."""
+        found: dict[str, Any] = msgspec.to_builtins(self)
+        return {**found, "ok": self.ok}
+
+
+def validate(
+    db: str, table: str = "default", *, engine: Any = "sqlite", split: str | None = None, item: str | None = None
+) -> Validation:
+    """Check a table for duplicate executions, leaks, gaps, failures, renamed parameters and unrounded floats.
+
+    Args:
+        db: Path of the store.
+        table: Name of the table.
+        engine: Engine of the tables.
+        split: The column that says which split a row is of; by default one of that name.
+        item: The column that says which item a row is about; by default one named like an item.
+
+    Raises:
+        StoreNotFound, TableNotFound, ColumnNotFound: with near matches.
+    """
+    reader = Reader(db, engine=engine, table=table)
+    for column in (split, item):
+        if column is not None:
+            reader._table.resolve(column)
+    frame = reader._table.frame()
+    report = Validation(str(db), reader.table_name, len(frame), int(frame["track_id"].nunique()))
+    checks: dict[str, Callable[[pd.DataFrame], Iterator[Problem]]] = {
+        "failures": _failures,
+        "duplicates": _duplicates,
+        "leaks": lambda rows: _leaks(rows, split, item),
+        "missing": _missing,
+        "renames": _renames,
+        "floats": _floats,
+    }
+    for name, check in checks.items():
+        try:
+            report.problems += check(frame) if len(frame) else []
+        except _Skipped as skipped:
+            report.skipped[name] = str(skipped)
+    return report
+
+
+class _Skipped(Exception):  # a signal inside this room, never a user's error
+    """The table has no columns for this check."""
+
+
+def _failures(frame: pd.DataFrame) -> Iterator[Problem]:
+    if "error" not in frame:
+        raise _Skipped("there is no column 'error': no tracked calls")
+    errors = frame["error"].fillna("").astype(str)
+    failed = frame[errors != ""]
+    if len(failed):
+        kinds = failed["error"].astype(str).value_counts()
+        examples = [{"error": text, "rows": int(count)} for text, count in kinds.head(_EXAMPLES).items()]
+        yield Problem("failures", f"{len(failed)} of {len(frame)} rows failed", len(failed), examples)
+
+
+def _duplicates(frame: pd.DataFrame) -> Iterator[Problem]:
+    """Rows of work that was done twice: all inputs alike, and neither came from the cache."""
+    roles = roles_of(frame)
+    if "function_name" in frame:
+        fresh = frame[frame["cache"].fillna("") == ""] if "cache" in frame else frame
+        keys = [name for name in ("function_name", "args", "kwargs", *roles.parameters) if name in frame]
+    else:
+        fresh = frame
+        keys = [name for name in frame.columns if name not in FIXED and name not in _MEASURED]
+    if not keys:
+        raise _Skipped("there is no column that tells one execution from another")
+    texts = fresh[keys].astype(object).map(repr)
+    again = texts.duplicated(keep="first")
+    if again.any():
+        groups = texts[texts.duplicated(keep=False)].groupby(keys, sort=False, dropna=False)
+        examples = []
+        for _, rows in list(groups)[:_EXAMPLES]:
+            runs = fresh.loc[rows.index, "track_id"].drop_duplicates().tolist()
+            examples.append({"rows": len(rows), "runs": runs[:_EXAMPLES]})
+        yield Problem("duplicates", f"{int(again.sum())} rows repeat an earlier one", int(again.sum()), examples)
+
+
+def _leaks(frame: pd.DataFrame, split: str | None, item: str | None) -> Iterator[Problem]:
+    split = split or next((name for name in _SPLITS if name in frame), None)
+    if split is None:
+        raise _Skipped("there is no column that says the split; name it with --split")
+    item = item or next((name for name in _ITEMS if name in frame), None)
+    if item is None:
+        raise _Skipped("there is no column that says the item; name it with --item")
+    kind = frame[split].astype(str)
+    items = frame[item].dropna().astype(object).map(repr)
+    train = set(items[kind.str.contains(_TRAIN)])
+    test = set(items[kind.str.contains(_TEST) & ~kind.str.contains(_TRAIN)])
+    both = sorted(train & test)
+    if both:
+        message = f"{len(both)} values of {item!r} are in both training and test rows"
+        yield Problem("leaks", message, len(both), list(both[:_EXAMPLES]))
+
+
+def _missing(frame: pd.DataFrame) -> Iterator[Problem]:
+    """Parameters that some runs have and others lack."""
+    runs = frame.groupby("track_id", sort=False)
+    for name in roles_of(frame).parameters:
+        has = runs[name].count()
+        lacking = has[has == 0].index.tolist()
+        partly = runs[name].apply(lambda column: 0 < column.count() < len(column))
+        late = partly[partly].index.tolist()
+        if lacking and len(lacking) < runs.ngroups:
+            yield Problem("missing", f"{len(lacking)} runs have no {name!r}", len(lacking), lacking[:_EXAMPLES])
+        if late:
+            message = f"{len(late)} runs have {name!r} in some rows only"
+            yield Problem("missing", message, len(late), late[:_EXAMPLES])
+
+
+def _renames(frame: pd.DataFrame) -> Iterator[Problem]:
+    """Two columns alike in name and type of which no row has both: one was renamed."""
+    roles = roles_of(frame)
+    names = [*roles.parameters, *roles.metrics, *roles.others]
+    filled = {name: frame[name].notna() for name in names}
+    for at, first in enumerate(names):
+        for second in names[at + 1 :]:
+            if not (filled[first].any() and filled[second].any()) or (filled[first] & filled[second]).any():
+                continue
+            if _is_alike(first, second) and _kind(frame[first]) == _kind(frame[second]):
+                yield Problem("renames", f"{first!r} and {second!r} may be one column, renamed", 1, [first, second])
+
+
+def _is_alike(first: str, second: str) -> bool:
+    one, two = (re.sub(r"[^a-z0-9]", "", name.lower()) for name in (first, second))
+    initials = {"".join(part[:1] for part in re.split(r"[_\W]+", name.lower())) for name in (first, second)}
+    short, long = sorted((one, two), key=len)
+    return (
+        one == two
+        or short in initials
+        or (len(short) >= 3 and long.startswith(short))
+        or difflib.SequenceMatcher(None, one, two).ratio() >= 0.8
+    )
+
+
+def _kind(column: pd.Series[Any]) -> str:
+    import pandas as pd
+
+    return "number" if pd.api.types.is_numeric_dtype(column.dtype) else "text"
+
+
+def _floats(frame: pd.DataFrame) -> Iterator[Problem]:
+    """Parameters such as 0.30000000000000004, of which no second one hits the cache."""
+    for name in roles_of(frame).parameters:
+        values = {value for value in frame[name].dropna() if isinstance(value, float)}
+        long = sorted(value for value in values if len(re.sub(r"\D|e.*", "", repr(value)).strip("0")) > _LONG)
+        if long:
+            message = f"{len(long)} values of the parameter {name!r} are not rounded"
+            yield Problem("floats", message, len(long), list(long[:_EXAMPLES]))
