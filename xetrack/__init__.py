@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from xetrack.read.backends import get_backend as get_backend
     from xetrack.read.backends import set_backend as set_backend
     from xetrack.read.reader import Reader as Reader
+    from xetrack.store import compact as compact
     from xetrack.track.tracker import Tracker as Tracker
 
 __version__ = "1.0.0"
@@ -28,6 +29,7 @@ __all__ = [
     "Tracker",
     "XetrackError",
     "__version__",
+    "compact",
     "copy",
     "export",
     "get_backend",
@@ -40,6 +42,7 @@ __all__ = [
 _ROOMS = {
     "Reader": "xetrack.read.reader",
     "Tracker": "xetrack.track.tracker",
+    "compact": "xetrack.store",
     "copy": "xetrack.exchange.copy",
     "export": "xetrack.exchange.exporters",
     "get_backend": "xetrack.read.backends",

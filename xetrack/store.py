@@ -29,6 +29,7 @@ from xetrack.errors import (
     TablesWithoutLog,
     storage_error,
 )
+from xetrack.log.header import head_of
 from xetrack.log.log import Facts, FileLog, Log, MemoryLog, check_table
 from xetrack.table import Table
 from xetrack.tables.assets import summary
@@ -39,6 +40,7 @@ from xetrack.tables.projector import Projector
 from xetrack.tables.sqlite import is_tables_file
 
 if TYPE_CHECKING:
+    from xetrack.log.compaction import CompactReport
     from xetrack.log.verify import VerifyReport
     from xetrack.tables.duckdb_door import DuckdbConnection
     from xetrack.tables.sqlite_door import TablesConnection
@@ -47,6 +49,8 @@ IN_MEMORY = ":memory:"
 EVENTS_SUFFIX = ".events"
 ENGINES: tuple[Engine, ...] = get_args(Engine)
 
+#: Segments of a table from which on ``XETRACK_AUTOCOMPACT`` packs them.
+MANY_SEGMENTS = 300
 #: Tables of a parent process: closing them in a forked child could undo the parent's work, or wait for its threads.
 _abandoned: list[Any] = []
 
@@ -255,12 +259,63 @@ class Store:
             fresh.close()
         return found
 
+    def compact(self, *, dry_run: bool = False) -> CompactReport:
+        """Pack the finished segments of all tables into a few compressed files; tables that are there follow.
+
+        A store in memory has nothing to pack. Raises what ``log.compaction.compact`` does.
+        """
+        from xetrack.log.compaction import CompactReport, compact
+
+        log = self.log
+        if not isinstance(log, FileLog):
+            return CompactReport(dry_run)
+        with self.locked():
+            engines = [] if dry_run else [name for name in ENGINES if self.keeper(name).exists()]
+            for name in engines:  # whoever has read all that is packed need not read the packs
+                self.catch_up(name)
+            report = compact(log, in_git=head_of(log.path) is not None, dry_run=dry_run)
+            for name in engines:
+                self.catch_up(name)
+                self.keeper(name).publish(partial(self.catch_up, name))
+        return report
+
+    def compact_if_many(self, table: str) -> None:
+        """Pack the store if that was asked for, is worth it and nobody else is at it; never in a git work tree."""
+        from xetrack.log.compaction import finished, only_one
+
+        log = self.log
+        if not self.settings.autocompact or not isinstance(log, FileLog) or head_of(log.path) is not None:
+            return
+        if finished(log, table) > MANY_SEGMENTS:
+            with only_one(log.folder(table)) as alone:
+                if alone:
+                    self.compact()
+
     def close(self) -> None:
         """Close the tables. The store may be used again."""
         if self._pid == os.getpid():
             with self.lock:
                 for keeper in self._keepers.values():
                     keeper.close()
+
+
+def compact(db: str | os.PathLike[str], dry_run: bool = False) -> CompactReport:
+    """Pack the finished segments of a store, line for line, into a few compressed files.
+
+    What a living process writes stays, and in a git work tree every segment without
+    an end. With ``dry_run`` nothing is changed. The report has the files and bytes of
+    each table, and what was left with the reason. Killed at any moment, it leaves the
+    same rows.
+
+    Raises:
+        StoreNotFound: no store at ``db``; names that are near are listed.
+        StorageError: no room; what was packed so far is whole.
+    """
+    store = open_store(db)
+    try:
+        return store.compact(dry_run=dry_run)
+    finally:
+        store.close()
 
 
 def require_duckdb() -> None:

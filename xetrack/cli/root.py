@@ -34,7 +34,8 @@ FAMILIES = {
     "benchmark": "validate summary",
     "versions": "versions",
     "models": "models",
-    "upkeep": "replay verify",
+    "runs": "runs",
+    "upkeep": "replay verify compact",
 }
 INTERRUPTED = 130
 

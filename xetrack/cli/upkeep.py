@@ -1,6 +1,8 @@
-"""`xt replay`, `xt verify`: make the tables again, check the log."""
+"""`xt replay`, `xt verify`, `xt compact`: make the tables again, check the log, pack it."""
 
 from __future__ import annotations
+
+from typing import Annotated
 
 import typer
 
@@ -13,6 +15,7 @@ def register(app: typer.Typer) -> None:
     """Add this family's commands."""
     command(app)(replay)
     command(app)(verify)
+    command(app)(compact)
 
 
 def replay(db: Db, engine: EngineName = None, as_json: AsJson = False) -> None:
@@ -36,3 +39,21 @@ def verify(db: Db, as_json: AsJson = False) -> None:
         typer.echo(str(report))
     if not report.ok:
         raise typer.Exit(1)
+
+
+def compact(
+    db: Db,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be packed.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Pack finished segments, line for line, into a few compressed files.
+
+    What a living process writes stays; in a git work tree so does every segment without an end, as another clone may
+    be writing to it. Safe at any time: whoever reads or logs meanwhile sees every row.
+    """
+    with opened_store(db, None, None) as (store, _):
+        report = store.compact(dry_run=dry_run)
+    if as_json:
+        print_json(report.to_json())
+    else:
+        typer.echo(str(report))

@@ -501,6 +501,10 @@ class DuckdbTables(DuckdbReading, Native):
     def save_checkpoints(self, table: str, checkpoints: Mapping[str, Checkpoint]) -> None:
         self._checkpoints.setdefault(table, {}).update(checkpoints)
 
+    def drop_checkpoints(self, table: str, segments: Iterable[str]) -> None:
+        for segment in segments:
+            self._checkpoints.get(table, {}).pop(segment, None)
+
     def seen(self, table: str) -> dict[str, tuple[int, str]]:
         return dict(self._seen.get(table, {}))
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 import msgspec
 
+from xetrack.log.hints import TAIL_BYTES, Read, hint_of, settle_packs, unpacked_bytes
 from xetrack.log.log import Log, SegmentInfo
 from xetrack.log.merged import OutOfOrder
 from xetrack.log.ranges import Frontier, RangeSet
@@ -22,7 +23,6 @@ from xetrack.tables.base import Backend, Checkpoint
 from xetrack.tables.places import RebuildNeeded, rows_in
 from xetrack.tables.state import LAYOUT, Settlement, TableState, settle
 
-_TAIL_BYTES = 64
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(TableState)
 
@@ -99,7 +99,7 @@ class Projector:
                 self._rebuild(table, segments)
             elif not segments:
                 self._forget(table)
-            elif self._replaced(table, segments, memory.checkpoints):
+            elif not self._repacked(table, segments, memory) or self._replaced(table, segments, memory.checkpoints):
                 self._rebuild(table, segments)
             else:
                 self._advance(table, segments, memory)
@@ -179,6 +179,30 @@ class Projector:
         self.backend.forget(table)
         self._memory.pop(table, None)
 
+    def _repacked(self, table: str, segments: list[SegmentInfo], memory: _Memory) -> bool:
+        """Know the packs that hold nothing but what was read; False if something that was read is gone."""
+        present = {segment.name: segment for segment in segments}
+        packs = [name for name in present if name.endswith(".zst")]
+        gone = memory.checkpoints.keys() - present.keys()
+        if not packs or (not gone and memory.checkpoints.keys() >= set(packs)):
+            return not gone
+        read = {name: Read(point.offset, point.tail) for name, point in memory.checkpoints.items()}
+        groups = [group for name in packs for group in hint_of(self.log, table, name)]
+        settled = settle_packs(set(present), read, groups)
+        if settled is None:
+            return False
+        told, gone = settled
+        news = {}
+        for name in told:
+            segment, end = present[name], unpacked_bytes(self.log, table, name)
+            news[name] = Checkpoint(end, segment.size, segment.mtime_ns, segment.inode, b"", 0)
+        self.backend.drop_checkpoints(table, gone)
+        self.backend.save_checkpoints(table, news)
+        for name in gone:
+            del memory.checkpoints[name]
+        memory.checkpoints.update(news)
+        return True
+
     def _replaced(self, table: str, segments: list[SegmentInfo], checkpoints: dict[str, Checkpoint]) -> bool:
         """Whether a segment vanished, shrank or is another file than the one that was read."""
         present = {segment.name: segment for segment in segments}
@@ -188,7 +212,7 @@ class Projector:
                 return True
             if _same(segment, checkpoint):
                 continue
-            if self.log.tail(table, name, checkpoint.offset, _TAIL_BYTES) != checkpoint.tail:
+            if self.log.tail(table, name, checkpoint.offset, TAIL_BYTES) != checkpoint.tail:
                 return True
         return False
 
@@ -246,7 +270,7 @@ class Projector:
             if segment.name not in run.offsets:
                 continue
             offset = run.offsets[segment.name]
-            tail = self.log.tail(table, segment.name, offset, _TAIL_BYTES)
+            tail = self.log.tail(table, segment.name, offset, TAIL_BYTES)
             damaged = run.damaged.get(segment.name, 0)
             if segment.name in checkpoints:
                 damaged += checkpoints[segment.name].damaged

@@ -311,6 +311,10 @@ class SqliteTables(SqliteReading):
         rows = ((table, segment, *checkpoint) for segment, checkpoint in checkpoints.items())
         self.conn.run_many("INSERT OR REPLACE INTO _xetrack_segments VALUES (?,?,?,?,?,?,?,?)", rows)
 
+    def drop_checkpoints(self, table: str, segments: Iterable[str]) -> None:
+        rows = ((table, segment) for segment in segments)
+        self.conn.run_many("DELETE FROM _xetrack_segments WHERE name=? AND segment=?", rows)
+
     def seen(self, table: str) -> dict[str, tuple[int, str]]:
         sql = "SELECT writer, number, seqs FROM _xetrack_seen WHERE name=?"
         return {writer: (number, seqs) for writer, number, seqs in self.conn.run(sql, (table,))}

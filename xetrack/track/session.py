@@ -100,6 +100,7 @@ class Session:
                 writer.release(**_ending(error), run=self.run)
         if writer is not None and not self.store.memory and self.store.log.exists():
             self.store.flush()
+            self.store.compact_if_many(self.table)
         self.store.close()
 
     def stop(self, number: int) -> None:
