@@ -151,6 +151,16 @@ class ReadOnlyTables(UsageError):
     )
 
 
+class PastIsReadOnly(UsageError):
+    """A change to a store that was opened as it was at a moment of the past."""
+
+    message = "The past cannot be changed: the store is open as it was at {at!r}."
+    hint = "Open it without `at` to change it from here on."
+
+    def __init__(self, at: str, /) -> None:
+        self.at = at
+
+
 # -- not there ---------------------------------------------------------------
 
 

@@ -161,12 +161,6 @@ def test_foreign_file_is_not_read_and_not_touched(tmp_path: Path) -> None:
     assert path.read_text() == "mine" and os.listdir(tmp_path) == ["notes.txt"]
 
 
-def test_arguments_of_later_work_are_named(db: str) -> None:
-    for later in ({"at": "-2h"},):
-        with pytest.raises(InvalidArgument):
-            Reader(db, **later)  # type: ignore[arg-type]
-
-
 def test_read_db_is_a_reader_in_one_call(db: str) -> None:
     frame = Reader.read_db(db, track_id="aaa", tail=1)
     assert isinstance(frame, pd.DataFrame) and frame["x"].tolist() == [12]

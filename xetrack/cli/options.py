@@ -189,13 +189,16 @@ class Output:
 def opened_store(
     db: str, engine: str | None, table: str | None, at: str | None = None
 ) -> Iterator[tuple[Store, Table]]:
-    """A store that exists, with a handle on one table that may not."""
+    """A store that exists, as it is or was, with a handle on one table that may not be there."""
     from xetrack.store import open_store
 
-    if at is not None:
-        raise InvalidArgument("--at", "this release does not do that yet")
     settings = Settings.resolve(engine=engine, table=table)
-    store = open_store(db, settings=settings)
+    if at is None:
+        store = open_store(db, settings=settings)
+    else:
+        from xetrack.exchange.past import open_past
+
+        store = open_past(db, at, settings)
     try:
         yield store, store.table(settings.table, settings.engine)
     finally:

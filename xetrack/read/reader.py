@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from xetrack.config import DEFAULT_ENGINE, DEFAULT_TABLE, Settings
-from xetrack.errors import InvalidArgument, TableNotFound
+from xetrack.errors import TableNotFound
+from xetrack.exchange.past import open_past
 from xetrack.read.asset_events import AssetEvents
 from xetrack.read.backends import checked, frame_of, polars_of, rows_of
 from xetrack.read.files import read_jsonl, read_logs
@@ -35,8 +37,11 @@ class Reader(TableView):
     Raises:
         StoreNotFound: no store at ``db``; names that are near are listed.
         TableNotFound: the store has tables, but not this one.
+        InvalidArgument: ``at`` is nothing that names a moment.
+        EventNotFound, RevisionNotFound: it names one that is not there.
 
     >>> Reader("track.db").to_df(head=2)
+    >>> Reader("track.db", at="-2h").to_df(head=2)
     """
 
     def __init__(
@@ -44,16 +49,20 @@ class Reader(TableView):
         db: str | Path,
         engine: Literal["duckdb", "sqlite"] = DEFAULT_ENGINE,  # type: ignore[assignment]
         table: str = DEFAULT_TABLE,
-        at: str | None = None,
+        at: str | datetime | None = None,
         backend: Literal["pandas", "polars", "arrow"] | None = None,
     ) -> None:
-        """``backend`` is the kind of frame that ``to_df``, ``latest`` and ``sql`` give; see ``set_backend``."""
+        """A reader of the store as it is now, or with ``at`` as it was.
+
+        ``at`` is an ISO time (local unless it says a zone), ``"-2h"`` ago, an event id, or a git revision
+        (``"git:<rev>"`` or ``"git:<rev>:<path>"``). What was redacted since is gone there too, and nothing
+        can be changed. ``backend`` is the kind of frame that ``to_df``, ``latest`` and ``sql`` give; see
+        ``set_backend``.
+        """
         settings = Settings.resolve(engine=engine, table=table)
         self._backend = checked(backend)
-        if at is not None:
-            raise InvalidArgument("at", "this release does not do that yet")
         self.db = str(db)
-        self._store: Store = open_store(db, settings=settings)
+        self._store: Store = open_store(db, settings=settings) if at is None else open_past(db, at, settings)
         self._table = self._store.table(settings.table, settings.engine)
         tables = self._store.tables()
         if tables and self._table.name not in tables:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from xetrack.config import HEARTBEAT_S
 from xetrack.log.clock import wall_us
 from xetrack.log.liveness import Origin, is_alive
+from xetrack.log.past import PastLog
 from xetrack.tables.runs import Part, WriterFacts
 
 if TYPE_CHECKING:
@@ -43,12 +44,15 @@ class RunInfo(NamedTuple):
 def runs_of(store: Store, table: Table) -> list[RunInfo]:
     """The runs that have rows in a table, in the order of their first rows."""
     counts, parts, writers = table.run_facts()
-    now_us = wall_us()
+    past = store.log if isinstance(store.log, PastLog) else None
+    now_us = wall_us() if past is None else past.now_us(wall_us())
     silence_us = int(_MISSED_BEATS * (store.settings.heartbeat_s or HEARTBEAT_S) * 1e6)
     names = {info.name.partition(".")[0]: info.name for info in store.log.segments(table.name)}
     living: dict[str, bool] = {}
 
     def lives(writer: str) -> bool:
+        if past is not None and writer in past.went_on.get(table.name, ()):
+            return True
         if writer not in living:
             facts = writers.get(writer, WriterFacts())
             origin = Origin(facts.host, facts.pid, facts.started)
