@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from xetrack.exchange.exporters import export as export
     from xetrack.exchange.importers import import_data as import_data
     from xetrack.exchange.merge import merge as merge
+    from xetrack.exchange.rebase import rebase as rebase
     from xetrack.read.backends import get_backend as get_backend
     from xetrack.read.backends import set_backend as set_backend
     from xetrack.read.reader import Reader as Reader
@@ -36,6 +37,7 @@ __all__ = [
     "import_data",
     "merge",
     "rank",
+    "rebase",
     "set_backend",
 ]
 
@@ -49,6 +51,7 @@ _ROOMS = {
     "import_data": "xetrack.exchange.importers",
     "merge": "xetrack.exchange.merge",
     "rank": "xetrack.config",
+    "rebase": "xetrack.exchange.rebase",
     "set_backend": "xetrack.read.backends",
 }
 

@@ -1,4 +1,4 @@
-"""`xt merge`, `xt copy`: what one store has and another lacks."""
+"""`xt merge`, `xt rebase`, `xt copy`: what one store has and another lacks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xetrack.cli.commands import command
-from xetrack.cli.options import AsJson
+from xetrack.cli.options import AsJson, TableName, names_of
 from xetrack.cli.output import Format, print_json, print_rows
 from xetrack.errors import InvalidArgument, MergeConflict
 
@@ -29,12 +29,17 @@ class PolicyName(str, enum.Enum):
 def register(app: typer.Typer) -> None:
     """Add this family's commands."""
     command(app)(merge)
+    command(app)(rebase)
     command(app)(copy)
 
 
 def merge(
-    sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Paths of stores, or git:<rev>[:<path>].")],
-    into: Annotated[str, typer.Option("--into", metavar="DB", help="Store to merge into, made if it is not there.")],
+    sources: Annotated[
+        list[str], typer.Argument(metavar="SOURCE...", help="Stores, or git:<rev>[:<path>]; or data files.")
+    ],
+    into: Annotated[
+        str, typer.Option("--into", metavar="DB", help="Store or data file to merge into, made if it is not there.")
+    ],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the report and write nothing.")] = False,
     policy: Annotated[
         PolicyName,
@@ -49,7 +54,7 @@ def merge(
     """Take over all that the sources have and DB lacks, and report what disagrees.
 
     Merging again takes over what is new since. With --policy error a conflict ends the command with exit status 1,
-    and nothing is taken over.
+    and nothing is taken over. Rows of data files (Parquet, CSV, JSON lines) are appended, columns joined by name.
     """
     import xetrack
 
@@ -97,6 +102,35 @@ def _print_report(report: MergeReport, as_json: bool) -> None:
             ],
             Format.TABLE,
         )
+
+
+def rebase(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A store, or git:<rev>[:<path>]; or a data file.")],
+    onto: Annotated[str, typer.Option("--onto", metavar="DB", help="Store or data file whose rows are replaced.")],
+    keys: Annotated[
+        list[str], typer.Option("--key", metavar="COL", help="Column of the key, may be repeated; or A,B,C.")
+    ],
+    table: TableName = None,
+    out: Annotated[
+        str | None, typer.Option("--out", "-o", metavar="FILE", help="Of data files: write there instead.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the report and write nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take over SOURCE; its rows replace those of DB with the same key.
+
+    Replaced rows stay in the log, and `xt undo` of the one event brings them back. A row without a value in a key
+    column replaces nothing. Rebasing again changes nothing.
+    """
+    import xetrack
+    from xetrack.config import Settings
+
+    names = [name for key in keys for name in names_of(key)]
+    report = xetrack.rebase(source, onto, names, Settings.resolve(table=table).table, dry_run=dry_run, out=out)
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        typer.echo(str(report))
 
 
 def _said(kind: str, side: Side) -> str:

@@ -28,7 +28,7 @@ FAMILIES = {
     "change": "set delete",
     "export": "export",
     "importing": "import",
-    "merge": "merge copy",
+    "merge": "merge rebase copy",
     "assets": "assets",
     "cache": "cache",
     "benchmark": "validate summary",

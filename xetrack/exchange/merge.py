@@ -10,19 +10,18 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal, get_args
 
 from xetrack.errors import InvalidArgument, MergeConflict
+from xetrack.exchange import datafiles
 from xetrack.exchange.conflicts import Conflicts, Disagreement, in_order
+from xetrack.exchange.own_events import OwnEvents
 from xetrack.exchange.report import Conflict, MergeReport
 from xetrack.exchange.sources import opened_sources, opened_target
 from xetrack.exchange.takeover import TablePlan, asset_plan, carry_out, count_assets, plan
-from xetrack.log import header
-from xetrack.log.clock import MAX_CLOCK_US, wall_us
-from xetrack.log.codec import jsonl
-from xetrack.log.events import Event, ValueSet, WriterEnded, WriterStarted, event_key, split_id
+from xetrack.log.events import ValueSet, event_key, split_id
 from xetrack.log.ranges import Frontier
-from xetrack.log.segment import FORMAT, new_name
 
 Policy = Literal["latest", "ours", "theirs", "error"]
 
@@ -42,8 +41,9 @@ def merge(
 
     Args:
         sources: Paths of stores or of their ``.events`` folders, or ``"git:<rev>"`` or
-            ``"git:<rev>:<path>"``, read from git's objects. They are only read.
-        into: Path of the store to merge into.
+            ``"git:<rev>:<path>"``, read from git's objects; or data files (Parquet, CSV,
+            JSON lines), whose rows are all kept. They are only read.
+        into: Path of the store to merge into, or of a data file.
         dry_run: Report only, and write nothing.
         policy: Who is right where two sets of a cell had not seen each other.
             ``"latest"``: the later one in the log's order, on every machine alike.
@@ -65,6 +65,10 @@ def merge(
         raise InvalidArgument("sources", "there is none")
     if policy in ("ours", "theirs") and len(sources) > 1:
         raise InvalidArgument("policy", f"{policy!r} is for one source at a time")
+    if datafiles.are_meant([*sources, into]):
+        if policy != "latest":
+            raise InvalidArgument("policy", f"{policy!r} is for stores; all rows of data files are kept")
+        return datafiles.merge([Path(source) for source in sources], Path(into), dry_run)
     with opened_sources(sources, into) as opened, opened_target(into) as target:
         others = [source for source in opened if not target.is_log(source)]
         tables = sorted({table for source in others for table in source.log.tables()})
@@ -107,10 +111,7 @@ def _conflicts(one: TablePlan, policy: str) -> list[Conflict]:
 
 
 def _settle(one: TablePlan, disagreements: Sequence[Disagreement], policy: str) -> None:
-    """Add events that set the cells to the side of the policy, by a writer of their own.
-
-    They come in the same pack as the lines that they settle: all of it is there, or nothing.
-    """
+    """Add events that set the cells to the side of the policy."""
     if not disagreements:
         return
     events: dict[tuple[str, str], tuple[ValueSet, Frontier, Frontier]] = {}
@@ -120,30 +121,8 @@ def _settle(one: TablePlan, disagreements: Sequence[Disagreement], policy: str) 
         rows.update(each.rows)
         for side in (each.ours, each.theirs):
             settles.add(*split_id(side.id))
-    writer = new_name()
-    clock = max(wall_us(), one.last_clock + 1, one.taken.lines[-1][0] + 1)
-    made: list[Event] = [WriterStarted(id=f"{writer}-0", clock=_reading(clock, 0), format=FORMAT, **header.facts({}))]
-    seen = one.seen.union(one.taken.ids)
-    seen.add(writer, 0)
+    own = OwnEvents(one)
     # Where their side has several values for a cell, the latest of them stands, as it does in their store.
     for (run, _), (chosen, rows, settles) in sorted(events.items(), key=lambda item: (event_key(item[1][0]), item[0])):
-        seq = len(made)
-        made.append(
-            ValueSet(
-                id=f"{writer}-{seq}",
-                clock=_reading(clock, seq),
-                run=run,
-                rows=rows.to_wire(),
-                key=chosen.key,
-                value=chosen.value,
-                settles=settles.to_wire(),
-                seen=seen.to_wire(),
-            )
-        )
-        seen.add(writer, seq)
-    made.append(WriterEnded(id=f"{writer}-{len(made)}", clock=_reading(clock, len(made)), state="finished"))
-    one.taken.lines += [(event.clock, writer, seq, jsonl.encode(event)[:-1]) for seq, event in enumerate(made)]
-
-
-def _reading(clock: int, more: int) -> int:
-    return min(clock + more, MAX_CLOCK_US)
+        own.add(ValueSet, run=run, rows=rows.to_wire(), key=chosen.key, value=chosen.value, settles=settles.to_wire())
+    own.finish()

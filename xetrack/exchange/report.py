@@ -1,4 +1,4 @@
-"""What a merge did, or would do: counts for each table, and the conflicts."""
+"""What a merge or a rebase did, or would do: counts for each table, and the conflicts."""
 
 from __future__ import annotations
 
@@ -110,6 +110,61 @@ class MergeReport:
         tables = [_table_line(name, table) for name, table in self.tables.items()]
         conflicts = [f"conflict {conflict}" for conflict in self.conflicts]
         return "\n".join([*tables, *self.notes(), *conflicts] or ["nothing to take over"])
+
+
+@dataclass
+class SideCounts:
+    """Numbers of rows, of the source and of what it is rebased onto."""
+
+    source: int = 0
+    onto: int = 0
+
+
+@dataclass
+class RebaseReport:
+    """What a rebase did, or would do, to one table."""
+
+    table: str
+    keys: list[str]
+    #: Rows of the target that are hidden now, and rows that it shows now and did not show before.
+    rows_replaced: int = 0
+    rows_added: int = 0
+    #: Rows with an empty key or NaN in it: they replace nothing and are not replaced.
+    null_keys: SideCounts = field(default_factory=SideCounts)
+    #: Rows whose key another row before them has: of the source all come in, of the target all go.
+    duplicate_keys: SideCounts = field(default_factory=SideCounts)
+    #: Sets, deletes, undos and all else of the source that is about earlier rows.
+    mutations_added: int = 0
+    assets_added: int = 0
+    assets_missing: list[str] = field(default_factory=list)
+    damaged_lines: int = 0
+    dry_run: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain values, the fields as they are here."""
+        return asdict(self)
+
+    def notes(self) -> list[str]:
+        """What there is to say beside the counts of rows, a line each."""
+        lines = []
+        if self.mutations_added:
+            lines.append(f"{_count(self.mutations_added, 'mutation')} taken over")
+        for name, counts in (("an empty key", self.null_keys), ("a key that another has", self.duplicate_keys)):
+            if counts.source or counts.onto:
+                lines.append(f"rows with {name}: {counts.source} of the source, {counts.onto} of the target")
+        if self.assets_added:
+            lines.append(f"{_count(self.assets_added, 'asset')} taken over")
+        if self.assets_missing:
+            lines.append(f"{_count(len(self.assets_missing), 'asset')} missing: {', '.join(self.assets_missing)}")
+        if self.damaged_lines:
+            lines.append(f"{_count(self.damaged_lines, 'damaged or unfinished line')} left out")
+        if self.dry_run:
+            lines.append("nothing was written: this was a dry run")
+        return lines
+
+    def __str__(self) -> str:
+        first = f"{_count(self.rows_replaced, 'row')} replaced, {_count(self.rows_added, 'row')} added"
+        return "\n".join([f"table {self.table!r}, by {', '.join(self.keys)}: {first}", *self.notes()])
 
 
 def _table_line(name: str, table: TableReport) -> str:

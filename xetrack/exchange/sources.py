@@ -65,11 +65,13 @@ def _opened(name: str) -> Source:
 class Target:
     """A store to write to, there or not. ``store`` is an empty one in memory as long as it is not."""
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], must_exist: bool = False) -> None:
         self._path = path
         try:
             self.store, self._is_there = _with_its_engine(open_store(path)), True
         except StoreNotFound:
+            if must_exist:
+                raise
             self.store, self._is_there = open_store(IN_MEMORY), False
 
     def is_log(self, source: Source) -> bool:
@@ -94,15 +96,16 @@ class Target:
 
 
 @contextmanager
-def opened_target(path: str | os.PathLike[str]) -> Iterator[Target]:
+def opened_target(path: str | os.PathLike[str], *, must_exist: bool = False) -> Iterator[Target]:
     """A store to write to, held by this thread.
 
     Raises:
         InvalidArgument: the store would end with this call.
+        StoreNotFound: it is not there and must be; names near matches.
         ForeignFile: another program's file stands there.
     """
     _refuse_memory("target", os.fspath(path))
-    target = Target(path)
+    target = Target(path, must_exist)
     try:
         with target.store.locked():
             yield target
