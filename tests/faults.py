@@ -1,10 +1,22 @@
-"""Disks that fail on cue, put in the place of a writer's system call."""
+"""Disks that fail on cue, put in the place of a writer's system call, and children that are killed at any call."""
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import functools
+import hashlib
+import itertools
 import os
+import platform
+import shutil
+import signal
+import sys
+import traceback
+import warnings
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
 
 Put = Callable[[int, bytes], int]
 
@@ -43,3 +55,161 @@ class Script:
         if step in "ip":
             raise KeyboardInterrupt
         return written
+
+
+# -- killed at any call of the system ----------------------------------------
+
+#: Calls that change files, by their numbers on x86-64. What only reads or syncs leaves the files as the one before.
+_CHANGING = {
+    **{1: "write", 18: "pwrite64", 20: "writev", 76: "truncate", 77: "ftruncate", 82: "rename", 83: "mkdir"},
+    **{84: "rmdir", 86: "link", 87: "unlink", 88: "symlink", 90: "chmod", 257: "openat", 258: "mkdirat"},
+    **{263: "unlinkat", 264: "renameat", 265: "linkat", 280: "utimensat", 285: "fallocate", 316: "renameat2"},
+    **{2: "open", 40: "sendfile", 326: "copy_file_range"},
+}
+_IN_PYTHON = "open write pwrite replace rename link unlink remove mkdir rmdir truncate ftruncate utime".split()
+_TRACEME, _SYSCALL, _GETREGS, _SETOPTIONS = 0, 24, 12, 0x4200
+#: Stops at calls are told apart from signals, and nothing outlives the tracer.
+_OPTIONS = 0x1 | 0x100000
+_RAX, _RDX, _RSI = 15, 12, 13
+
+
+def kill_at_every_call(root: Path, operation: Callable[[], object], check: Callable[[], object]) -> int:
+    """Kill a child that runs ``operation`` before its first call that changes a file, its second, and so on.
+
+    The child is forked from this process, so it is warm, and it is killed by SIGKILL. Before each it finds the
+    folder ``root`` as it was; after each that left other files than any before, ``check`` looks at them. Give both
+    paths below ``root``. Returns how many calls there are in all. Where the system lets a child be traced these
+    are all calls of the system, SQLite's too; elsewhere those of Python's ``os``.
+    """
+    start = root.with_name(f"{root.name}.start")
+    shutil.copytree(root, start)
+    seen: set[str] = set()
+    try:
+        for number in itertools.count():
+            shutil.rmtree(root)
+            shutil.copytree(start, root)
+            ended = _run_until(number, operation)
+            state = _state_of(root)
+            if state not in seen:
+                seen.add(state)
+                try:
+                    check()
+                except BaseException as error:
+                    raise AssertionError(f"killed before call {number}: {error}") from error
+            if ended:
+                return number
+    finally:
+        shutil.rmtree(start)
+    raise AssertionError("the operation ends")
+
+
+def _state_of(root: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*")):
+        digest.update(str(path).encode() + b"\0")
+        if path.is_file():
+            raw = path.read_bytes()
+            digest.update(b"%d\0" % len(raw) + raw)
+    return digest.hexdigest()
+
+
+def _run_until(number: int, operation: Callable[[], object]) -> bool:
+    """Run an operation in a child and kill it before its call ``number``, from 0; True if it had fewer."""
+    traced = _can_trace()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads
+        child = os.fork()
+    if not child:
+        _be_child(None if traced else number, operation)
+    status = _trace(child, number) if traced else os.waitpid(child, 0)[1]
+    if os.WIFSIGNALED(status):
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        return False
+    assert os.waitstatus_to_exitcode(status) == 0, "the operation failed"
+    return True
+
+
+def _be_child(number: int | None, operation: Callable[[], object]) -> NoReturn:
+    try:
+        if number is None:
+            _ptrace(_TRACEME, 0)
+            os.kill(os.getpid(), signal.SIGSTOP)
+        else:
+            _count_in_python(number)
+        operation()
+        os._exit(0)  # nothing after it, not even what stands under finally
+    finally:
+        traceback.print_exc()  # it failed, whatever it was that failed
+        os._exit(1)
+
+
+def _trace(child: int, number: int) -> int:
+    """Let a stopped child go on from call to call, up to the one that it does not live to see; give how it ended."""
+    _, status = os.waitpid(child, 0)
+    if os.WIFSTOPPED(status):
+        _ptrace(_SETOPTIONS, child, _OPTIONS)
+    registers = (ctypes.c_ulonglong * 27)()
+    passed, is_entry, pending = 0, True, 0
+    while os.WIFSTOPPED(status):
+        _ptrace(_SYSCALL, child, pending)
+        _, status = os.waitpid(child, 0)
+        if not os.WIFSTOPPED(status):
+            break
+        pending = os.WSTOPSIG(status)
+        if pending != signal.SIGTRAP | 0x80:
+            continue
+        pending = 0
+        if is_entry:
+            _ptrace(_GETREGS, child, ctypes.addressof(registers))
+            if _changes_files(registers):
+                if passed == number:
+                    os.kill(child, signal.SIGKILL)
+                    return os.waitpid(child, 0)[1]
+                passed += 1
+        is_entry = not is_entry
+    return status
+
+
+def _changes_files(registers: ctypes.Array[ctypes.c_ulonglong]) -> bool:
+    name = _CHANGING.get(registers[_RAX])
+    if name in ("open", "openat"):
+        return bool(registers[_RDX if name == "openat" else _RSI] & (os.O_CREAT | os.O_TRUNC))
+    return name is not None
+
+
+def _count_in_python(number: int) -> None:
+    left = number
+
+    def counted(call: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*args: Any, **options: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return call(*args, **options)
+
+        return wrapped
+
+    for name in _IN_PYTHON:
+        if hasattr(os, name):
+            setattr(os, name, counted(getattr(os, name)))
+
+
+def _ptrace(request: int, child: int, data: int = 0) -> int:
+    libc = ctypes.CDLL(None, use_errno=True)
+    call = libc.ptrace
+    call.argtypes, call.restype = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p], ctypes.c_long
+    return int(call(request, child, None, data))
+
+
+@functools.cache
+def _can_trace() -> bool:
+    """Whether this system lets a process trace its child, in a way that is known here."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if not child:
+        os._exit(0 if _ptrace(_TRACEME, 0) == 0 else 1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from xetrack.exchange.importers import import_data as import_data
     from xetrack.exchange.merge import merge as merge
     from xetrack.exchange.rebase import rebase as rebase
+    from xetrack.exchange.redaction import redact as redact
     from xetrack.read.backends import get_backend as get_backend
     from xetrack.read.backends import set_backend as set_backend
     from xetrack.read.reader import Reader as Reader
@@ -38,6 +39,7 @@ __all__ = [
     "merge",
     "rank",
     "rebase",
+    "redact",
     "set_backend",
 ]
 
@@ -52,6 +54,7 @@ _ROOMS = {
     "merge": "xetrack.exchange.merge",
     "rank": "xetrack.config",
     "rebase": "xetrack.exchange.rebase",
+    "redact": "xetrack.exchange.redaction",
     "set_backend": "xetrack.read.backends",
 }
 

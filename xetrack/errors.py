@@ -141,6 +141,16 @@ class AmbiguousAsset(UsageError):
         self.asset, self.digests = asset, digests
 
 
+class NotConfirmed(UsageError):
+    """A command that cannot be taken back, and nobody who could say yes."""
+
+    message = "{command} asks before it acts, and there is no terminal to ask at."
+    hint = "Nothing was changed. --yes answers in advance, --dry-run only tells what it would do."
+
+    def __init__(self, command: str, /) -> None:
+        self.command = command
+
+
 class ReadOnlyTables(UsageError):
     """A write to the tables, which the next rebuild would undo."""
 

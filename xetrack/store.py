@@ -223,6 +223,14 @@ class Store:
                 keeper.guarded(partial(Projector.replay, table=name))
             keeper.publish(partial(self.catch_up, engine), always=True)
 
+    def renew(self) -> None:
+        """Make the tables of each engine that has any in a new file: nothing of what the old ones held is left."""
+        with self.locked():
+            for engine in ENGINES:
+                if self.keeper(engine).discard() and (engine != "duckdb" or _has_duckdb()):
+                    self.catch_up(engine)
+                    self.keeper(engine).publish(partial(self.catch_up, engine), always=True)
+
     def connection(self, engine: str | None = None) -> TablesConnection | DuckdbConnection:
         """The read-only connection for users; it catches up before every statement."""
         with self.locked():
@@ -337,6 +345,14 @@ def _is_strange(tables: Path, has_log: bool) -> bool:
         return is_foreign(tables) if has_log else not is_tables_file(tables)
     except FileNotFoundError:  # moved away a moment ago
         return False
+
+
+def _has_duckdb() -> bool:
+    try:
+        require_duckdb()
+    except MissingExtra:
+        return False
+    return True
 
 
 def check_table_name(name: str) -> None:

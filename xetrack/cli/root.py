@@ -29,6 +29,7 @@ FAMILIES = {
     "export": "export",
     "importing": "import",
     "merge": "merge rebase copy",
+    "redact": "redact",
     "assets": "assets",
     "cache": "cache",
     "benchmark": "validate summary",

@@ -77,6 +77,8 @@ class MergeReport:
     damaged_lines: int = 0
     #: Segments with readings more than a day ahead of this machine's clock, with the largest in microseconds.
     future_clocks: dict[str, int] = field(default_factory=dict)
+    #: Events that the store had and others redacted: no table shows them any more, but its files still hold them.
+    redacted_here: int = 0
     conflicts: list[Conflict] = field(default_factory=list)
 
     @property
@@ -101,6 +103,10 @@ class MergeReport:
             lines.append(f"{_count(len(self.assets_missing), 'asset')} missing: {', '.join(self.assets_missing)}")
         if self.damaged_lines:
             lines.append(f"{_count(self.damaged_lines, 'damaged or unfinished line')} left out")
+        if self.redacted_here:
+            lines.append(
+                f"{_count(self.redacted_here, 'event')} redacted; `xt redact DB --pending` takes them off the disk"
+            )
         lines += [f"clock more than a day ahead: {path}" for path in self.future_clocks]
         if self.dry_run:
             lines.append("nothing was written: this was a dry run")

@@ -68,7 +68,7 @@ class Target:
     def __init__(self, path: str | os.PathLike[str], must_exist: bool = False) -> None:
         self._path = path
         try:
-            self.store, self._is_there = _with_its_engine(open_store(path)), True
+            self.store, self._is_there = with_its_engine(open_store(path)), True
         except StoreNotFound:
             if must_exist:
                 raise
@@ -113,7 +113,7 @@ def opened_target(path: str | os.PathLike[str], *, must_exist: bool = False) -> 
         target.store.close()
 
 
-def _with_its_engine(store: Store) -> Store:
+def with_its_engine(store: Store) -> Store:
     """The store with an engine whose tables it has, so that none are made that nobody asked for."""
     there = [engine for engine in ENGINES if store.keeper(engine).exists()]
     if not there or store.settings.engine in there or find_spec(there[0]) is None and there[0] != "sqlite":

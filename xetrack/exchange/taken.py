@@ -18,10 +18,11 @@ from xetrack.exchange.sources import Source
 from xetrack.log.cells import flag
 from xetrack.log.clock import wall_us
 from xetrack.log.codec import codec_for, jsonl
-from xetrack.log.events import Event, PayloadStub, RowLogged, ValueSet, event_key, split_id
+from xetrack.log.events import Event, RowLogged, ValueSet, event_key, split_id
 from xetrack.log.log import Log, SegmentInfo
 from xetrack.log.packs import all_lines, id_of, lines_of, same_until
 from xetrack.log.ranges import Frontier, RangeSet
+from xetrack.log.redaction import stub_of
 from xetrack.log.verify import DAY_US
 from xetrack.tables.layout import KeyFacts
 
@@ -218,9 +219,7 @@ class Taken:
             if redacted.contains(writer, seq) and not line.startswith(_STUB):
                 event = jsonl.decode(line)
                 assert event is not None
-                kind = str(getattr(event, "kind_name", None) or type(event).__struct_config__.tag)
-                stub = PayloadStub(id=event.id, clock=clock, wall=event.wall, was=kind)
-                self.lines[number] = (clock, writer, seq, jsonl.encode(stub)[:-1])
+                self.lines[number] = (clock, writer, seq, jsonl.encode(stub_of(event))[:-1])
                 self.events.pop(event.id, None)
         self.rows = {run: left for run, ids in self.rows.items() if (left := ids.minus(redacted))}
 

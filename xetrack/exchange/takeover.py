@@ -17,7 +17,7 @@ from xetrack.exchange.reach import Hide, Reach, run_of
 from xetrack.exchange.report import MergeReport, TableReport
 from xetrack.exchange.sources import Source
 from xetrack.exchange.taken import Taken, is_row, stored_events, stored_rows
-from xetrack.log.events import AssetRemoved, Event, EventUndone, Mutation, ValueSet, split_id
+from xetrack.log.events import AssetRemoved, Event, EventUndone, Mutation, PayloadRedacted, ValueSet, split_id
 from xetrack.log.log import FileLog, Log
 from xetrack.log.packs import all_lines, draft_pack, id_of
 from xetrack.log.ranges import Frontier
@@ -75,6 +75,15 @@ class TablePlan:
     def mutations(self) -> list[Event]:
         """New events about earlier rows."""
         return [event for event in self.taken.events.values() if isinstance(event, Mutation)]
+
+    def redacted_here(self) -> int:
+        """How many events of the store a redaction takes back that comes in now."""
+        found, known = Frontier(), Frontier()
+        for event in self.reach.events.values():
+            if isinstance(event, PayloadRedacted):
+                is_new = self.taken.ids.contains(*split_id(event.id))
+                (found if is_new else known).update(Frontier.from_wire(event.events))
+        return len(found.minus(known).intersection(self.seen))
 
     def shown(self) -> dict[str, Frontier]:
         """New rows that the table will show, by run."""
@@ -188,6 +197,7 @@ def plan(store: Store, sources: Sequence[Source], tables: Sequence[str]) -> tupl
         report.tables[one.table] = one.report(shown)
         report.damaged_lines += one.taken.damaged
         report.future_clocks.update(one.taken.future)
+        report.redacted_here += one.redacted_here()
         touched |= one.touched(shown)
     report.runs_new, report.runs_touched = sorted(touched - old_runs), sorted(touched & old_runs)
     return plans, report

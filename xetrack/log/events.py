@@ -169,9 +169,11 @@ class PayloadRedacted(Event, frozen=True, kw_only=True, omit_defaults=True, gc=F
 
 
 class PayloadStub(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag="payload.stub"):
-    """Stands for an event after its redaction, under the same id."""
+    """Stands for an event after its redaction, under the same id. Of a mutation it keeps what its author had seen."""
 
     was: str
+    seen: Ids = {}
+    base: str | None = None
 
 
 class UnknownEvent(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag="?"):

@@ -42,7 +42,7 @@ def lines_of(raw: bytes, name: str, events: list[Event], damaged: list[Damage], 
         lines.pop()
         if len(lines) == len(events):
             return lines
-    return [line for piece in raw.split(b"\n") for line in _whole(piece)]
+    return [line for piece in raw.split(b"\n") for line in lines_in(piece)]
 
 
 def all_lines(log: Log, table: str, name: str) -> Iterator[list[bytes]]:
@@ -83,7 +83,7 @@ def same_until(one: Log, two: Log, table: str, name: str) -> int:
     return done
 
 
-def _whole(piece: bytes) -> Iterator[bytes]:
+def lines_in(piece: bytes) -> Iterator[bytes]:
     """The lines in what stands between two line ends; several where damage took the end of one."""
     if jsonl.decode(piece) is not None:
         yield piece

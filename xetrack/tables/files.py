@@ -7,6 +7,7 @@ ours is never touched.
 from __future__ import annotations
 
 import contextlib
+import glob
 import logging
 import os
 import sqlite3
@@ -16,6 +17,8 @@ from xetrack.errors import ForeignFile
 from xetrack.tables.sqlite import is_tables_file
 
 logger = logging.getLogger("xetrack")
+#: Ends of the names of what engines keep beside a file.
+_BESIDE = ("-wal", "-shm", "-journal", ".wal")
 
 
 def tables_file(store: Path, engine: str) -> Path:
@@ -72,9 +75,21 @@ def has_rows(path: Path, engine: str = "sqlite") -> bool:
         return False
 
 
+def remove(path: Path, engine: str) -> bool:
+    """Delete tables, with what an engine keeps beside them and what was put aside; False if there are none of ours."""
+    found = False
+    for file in (path, *path.parent.glob(f"{glob.escape(path.name)}.damaged-*")):
+        if file.is_file() and (is_tables_file(file) if engine == "sqlite" else has_rows(file, engine)):
+            found = True
+            file.unlink(missing_ok=True)
+            for suffix in _BESIDE:
+                Path(f"{file}{suffix}").unlink(missing_ok=True)
+    return found
+
+
 def set_aside(path: Path) -> None:
     """Rename what is left of damaged tables; nothing is overwritten."""
-    for suffix in ("-wal", "-shm", "-journal", ".wal"):
+    for suffix in _BESIDE:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{path}{suffix}")
     count = 1

@@ -192,6 +192,15 @@ class Keeper:
             files.set_aside(path)
             raise StorageFailed(path, f"{error} (it was put aside: the next call makes it anew)") from error
 
+    def discard(self) -> bool:
+        """Remove the files of these tables, those put aside as damaged too; False if there are none of ours."""
+        if self.home is None:
+            return False
+        path = self.path()
+        is_open = self._backend is not None
+        self._drop()
+        return files.remove(path, self.engine) or is_open
+
     def close(self) -> None:
         self._drop()
         self._users = None
