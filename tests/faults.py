@@ -73,19 +73,22 @@ _OPTIONS = 0x1 | 0x100000
 _RAX, _RDX, _RSI = 15, 12, 13
 
 
-def kill_at_every_call(root: Path, operation: Callable[[], object], check: Callable[[], object]) -> int:
+def kill_at_every_call(
+    root: Path, operation: Callable[[], object], check: Callable[[], object], *, every: int = 1
+) -> int:
     """Kill a child that runs ``operation`` before its first call that changes a file, its second, and so on.
 
     The child is forked from this process, so it is warm, and it is killed by SIGKILL. Before each it finds the
     folder ``root`` as it was; after each that left other files than any before, ``check`` looks at them. Give both
-    paths below ``root``. Returns how many calls there are in all. Where the system lets a child be traced these
-    are all calls of the system, SQLite's too; elsewhere those of Python's ``os``.
+    paths below ``root``. ``every`` goes on by so many calls, for one more of several operations that are much the
+    same. Returns how many calls it went through. Where the system lets a child be traced these are all calls of the
+    system, SQLite's too; elsewhere those of Python's ``os``.
     """
     start = root.with_name(f"{root.name}.start")
     shutil.copytree(root, start)
     seen: set[str] = set()
     try:
-        for number in itertools.count():
+        for number in itertools.count(0, every):
             shutil.rmtree(root)
             shutil.copytree(start, root)
             ended = _run_until(number, operation)
@@ -130,6 +133,7 @@ def _run_until(number: int, operation: Callable[[], object]) -> bool:
 
 
 def _be_child(number: int | None, operation: Callable[[], object]) -> NoReturn:
+    os.fsync = lambda fd: None  # a killed process leaves to the system what it wrote, synced or not
     try:
         if number is None:
             _ptrace(_TRACEME, 0)
@@ -195,11 +199,15 @@ def _count_in_python(number: int) -> None:
             setattr(os, name, counted(getattr(os, name)))
 
 
-def _ptrace(request: int, child: int, data: int = 0) -> int:
-    libc = ctypes.CDLL(None, use_errno=True)
-    call = libc.ptrace
+@functools.cache
+def _libc_ptrace() -> Any:
+    call = ctypes.CDLL(None).ptrace
     call.argtypes, call.restype = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p], ctypes.c_long
-    return int(call(request, child, None, data))
+    return call
+
+
+def _ptrace(request: int, child: int, data: int = 0) -> int:
+    return int(_libc_ptrace()(request, child, None, data))
 
 
 @functools.cache

@@ -1,17 +1,23 @@
-"""``kill -9`` of a program that logs: what ``log`` acknowledged is in the tables."""
+"""``kill -9``: what ``log`` acknowledged is there, and whatever else is killed is completed by the next call."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.faults import kill_at_every_call
+from xetrack import Tracker, copy, merge
 from xetrack.read.reader import Reader
 from xetrack.store import open_store
 
@@ -69,3 +75,86 @@ def test_killed_program_loses_no_acknowledged_row(tmp_path: Path, durability: st
         assert store.verify().ok
         store.replay()
     assert Reader(db).to_df().equals(frame)
+
+
+# -- merges and copies -------------------------------------------------------
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+RUN = "calm-otter-1"
+
+
+@pytest.fixture
+def ours(tmp_path: Path) -> Path:
+    """Two stores in a folder, with rows, a conflict, objects and tables of their own; gives the one to write to."""
+    root = tmp_path / "root"
+    root.mkdir()
+    ours, theirs = root / "ours.db", root / "theirs.db"
+    with Tracker(ours, track_id=RUN) as tracker:
+        tracker.log_batch([{"step": step} for step in range(3)])
+    shutil.copytree(f"{ours}.events", f"{theirs}.events")
+    with Tracker(theirs, track_id="bold-lynx-2") as tracker:
+        tracker.log({"step": 0, "new": {"a": object()}})
+    with Tracker(theirs, track_id=RUN, table="metrics") as tracker:
+        tracker.log({"y": 1})
+    Reader(theirs).set_value("label", "theirs", track_id=RUN)
+    Reader(ours).set_value("label", "ours", track_id=RUN)
+    Reader(ours).to_df()
+    return ours
+
+
+def content(db: Path) -> tuple[list[Any], int]:
+    """What the tables show, and the number of events in a log that is whole."""
+    with contextlib.closing(open_store(db)) as store:
+        report = store.verify()
+        assert report.ok, str(report)
+        return [store.table(name).records() for name in store.tables()], report.events
+
+
+@needs_fork
+@pytest.mark.parametrize(
+    ("operation", "every"),
+    [
+        (lambda ours, theirs: merge(theirs, into=ours), 1),
+        (lambda ours, theirs: merge(theirs, into=ours, policy="theirs"), 7),
+        (lambda ours, theirs: copy(theirs, ours, tables="all"), 7),
+    ],
+    ids=["merge", "policy", "copy"],
+)
+def test_merge_that_is_killed_is_completed_by_the_next(
+    ours: Path, operation: Callable[[Path, Path], Any], every: int
+) -> None:
+    theirs = ours.with_name("theirs.db")
+    whole = ours.parent.with_name("whole.db")
+    shutil.copytree(f"{ours}.events", f"{whole}.events")
+    operation(whole, theirs)
+    expected, before = content(whole), content(ours)
+    shown = []
+
+    def check() -> None:
+        shown.append(content(ours)[0])
+        operation(ours, theirs)
+        assert content(ours) == expected
+        files = {path: path.read_bytes() for path in Path(f"{ours}.events").rglob("*") if path.is_file()}
+        operation(ours, theirs)
+        assert {path: path.read_bytes() for path in Path(f"{ours}.events").rglob("*") if path.is_file()} == files
+
+    assert kill_at_every_call(ours.parent, lambda: operation(ours, theirs), check, every=every) > 10
+    # A table is as it was until all of it is there; never a part of one.
+    assert shown[0] == before[0]
+    for one in shown:
+        tables = dict(itertools.zip_longest(("default", "metrics"), one))
+        assert tables["default"] in (before[0][0], expected[0][0])
+        assert tables["metrics"] in (None, [], expected[0][1])
+
+
+@needs_fork
+def test_merge_into_a_new_store_that_is_killed_is_completed_by_the_next(ours: Path) -> None:
+    new = ours.with_name("new.db")
+    merge(ours, into=ours.parent.with_name("whole.db"))
+    expected = content(ours.parent.with_name("whole.db"))
+
+    def check() -> None:
+        merge(ours, into=new)
+        assert content(new) == expected
+
+    kill_at_every_call(ours.parent, lambda: merge(ours, into=new), check, every=3)

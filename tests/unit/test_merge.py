@@ -7,19 +7,18 @@ import json
 import os
 import pickle
 import shutil
-import subprocess
-import sys
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT
 from tests.strategies import signed
 from xetrack import Reader, Tracker, copy, merge
 from xetrack.errors import (
     DiskFull,
+    ForeignFile,
     FormatTooNew,
     InvalidArgument,
     InvalidTable,
@@ -558,6 +557,17 @@ def not_a_store(ours: str, theirs: str) -> None:
     Path(theirs).mkdir()
 
 
+def text_file(ours: str, theirs: str) -> None:
+    removed(ours, theirs)
+    Path(theirs).write_text("step,loss\n1,2\n")
+
+
+def foreign_database(ours: str, theirs: str) -> None:
+    removed(ours, theirs)
+    with contextlib.closing(sqlite3.connect(theirs)) as conn:
+        conn.execute("CREATE TABLE mine (x)")
+
+
 def other_case(ours: str, theirs: str) -> None:
     Path(f"{theirs}.events", "default").rename(f"{theirs}.events/Default")
 
@@ -570,6 +580,8 @@ def other_case(ours: str, theirs: str) -> None:
         (edited, SameIdDifferentEvent),
         (removed, StoreNotFound),
         (not_a_store, NotAStore),
+        (text_file, ForeignFile),
+        (foreign_database, ForeignFile),
         (other_case, InvalidTable),
     ],
 )
@@ -580,10 +592,12 @@ def test_error_leaves_the_target_byte_for_byte_as_it_was(
     log(good, {"x": 1}, {"x": object()}, run="good")
     log(theirs, {"step": 2})
     harm(ours, theirs)
-    before = files(ours)
-    with pytest.raises(error):
-        merge(good, theirs, into=ours)
-    assert files(ours) == before
+    Reader(ours).to_df()
+    before = files(ours), Path(ours).read_bytes()
+    for sources in ([theirs], [good, theirs]):
+        with pytest.raises(error):
+            merge(*sources, into=ours)
+        assert (files(ours), Path(ours).read_bytes()) == before
     assert cells(ours, "step") == [0, 1]
 
 
@@ -614,65 +628,6 @@ def test_stub_equals_its_original(ours: str, theirs: str) -> None:
     assert merge(theirs, into=ours).rows_added == 0
     assert merge(ours, into=theirs).rows_added == 0
     assert cells(theirs, "step") == [0]
-
-
-# -- killed half way ---------------------------------------------------------
-
-KILLED = """
-import os, sys
-import xetrack
-from xetrack.log import packs
-import xetrack.log.assets as assets
-
-left = int(sys.argv[3])
-
-def counted(call):
-    def wrapped(*args, **options):
-        global left
-        left -= 1
-        if left < 0:
-            os._exit(9)
-        return call(*args, **options)
-    return wrapped
-
-for name in ("open", "fsync", "replace", "mkdir", "write", "rename", "rmdir"):
-    if hasattr(os, name):
-        setattr(os, name, counted(getattr(os, name)))
-xetrack.merge(sys.argv[1], into=sys.argv[2], policy=sys.argv[4])
-"""
-
-
-@pytest.mark.parametrize("policy", ["latest", "theirs"])
-def test_merge_that_is_killed_is_completed_by_the_next(ours: str, theirs: str, tmp_path: Path, policy: Any) -> None:
-    log(theirs, {"step": 2, "new": {"a": object()}})
-    log(theirs, {"y": 1}, table="metrics")
-    Reader(theirs).set_value("label", "theirs", track_id=RUN)
-    Reader(ours).set_value("label", "ours", track_id=RUN)
-    whole = str(tmp_path / "whole.db")
-    shutil.copytree(f"{ours}.events", f"{whole}.events")
-    merge(theirs, into=whole, policy=policy)
-    expected = Reader(whole).to_df(), Reader(whole, table="metrics").to_df()
-    for calls in range(200):
-        db = str(tmp_path / f"{calls}.db")
-        shutil.copytree(f"{ours}.events", f"{db}.events")
-        run = subprocess.run([sys.executable, "-c", KILLED, theirs, db, str(calls), policy], cwd=ROOT, timeout=60)
-        assert run.returncode in (0, 9)
-        merge(theirs, into=db, policy=policy)
-        assert Reader(db).to_df().equals(expected[0])
-        assert Reader(db, table="metrics").to_df().equals(expected[1])
-        with contextlib.closing(open_store(db)) as store:
-            report = store.verify()
-            assert report.ok
-            count = report.events
-        before = files(db)
-        merge(theirs, into=db, policy=policy)
-        assert files(db) == before
-        if run.returncode == 0:
-            break
-        shutil.rmtree(f"{db}.events")
-    assert calls > 10
-    with contextlib.closing(open_store(whole)) as store:
-        assert store.verify().events == count
 
 
 def test_full_disk_takes_nothing_over(ours: str, theirs: str, monkeypatch: pytest.MonkeyPatch) -> None:
