@@ -15,7 +15,7 @@ import zstandard
 
 from tests.conftest import ROOT, Git
 from tests.faults import kill_at_every_call
-from xetrack import Reader, Tracker, copy, merge, redact
+from xetrack import Reader, Tracker, compact, copy, merge, redact
 from xetrack.errors import InvalidArgument, RunNotFound, RunProtected, StoreNotFound, TableNotFound
 from xetrack.log import events as ev
 from xetrack.log.log import FileLog
@@ -225,6 +225,28 @@ def test_compressed_pack_stays_compressed(store: str, tmp_path: Path) -> None:
     assert done.endswith(".jsonl.zst") and not packed.exists()
     assert holding(db) == []
     check(db)
+
+
+@pytest.mark.parametrize("compacts_first", [True, False])
+def test_compaction_before_and_after(store: str, compacts_first: bool) -> None:
+    if compacts_first:
+        compact(store)
+    redact(store, track_id=RUN, reason="r")
+    assert holding(store) == []
+    compact(store)
+    assert holding(store) == []
+    assert shown(store) == [OTHER]
+    check(store)
+
+
+def test_compaction_finishes_what_was_left(store: str) -> None:
+    tracker = Tracker(store, track_id="dawn-mole-3")
+    tracker.log({"name": "Trent"})
+    redact(store, track_id="dawn-mole-3", reason="r")
+    tracker.close()
+    compact(store)
+    assert not holding(store, "Trent")
+    assert redact(store, pending=True).nothing
 
 
 def test_stub_keeps_what_the_author_had_seen(store: str) -> None:

@@ -20,12 +20,14 @@ from typing import Any, NamedTuple
 
 from xetrack.errors import storage_error
 from xetrack.log.codec import codec_for, jsonl
-from xetrack.log.events import PayloadRedacted, PayloadStub, WriterEnded, WriterStarted, event_key
+from xetrack.log.events import PayloadRedacted, PayloadStub, WriterStarted, event_key
+from xetrack.log.finished import has_ended
 from xetrack.log.hints import Source, hint_with, seal, unpacked_bytes
 from xetrack.log.liveness import Origin, is_dead
 from xetrack.log.log import FileLog, SegmentInfo
 from xetrack.log.packs import Draft, lines_of
 from xetrack.log.ranges import Frontier
+from xetrack.log.redaction import stub_of
 from xetrack.log.segment import sync_folder
 
 fcntl: ModuleType | None
@@ -192,7 +194,7 @@ def _ends(log: FileLog, table: str, segment: SegmentInfo) -> tuple[Origin | None
     tail = log.read(table, segment.name, start)
     events = codec.split(tail).events
     last = events[-1] if events else None
-    return origin, isinstance(last, WriterEnded) and last.run is None
+    return origin, has_ended(last)
 
 
 def _read(log: FileLog, table: str, segment: SegmentInfo) -> _Content | None:
@@ -279,11 +281,9 @@ def _once(pairs: list[tuple[Key, bytes]], redacted: Frontier) -> Iterator[bytes]
 def _stub(line: bytes) -> bytes:
     """What stands for a line once its payload was redacted."""
     event = jsonl.decode(line)
-    assert event is not None
-    kind = event.__struct_config__.tag
-    if not isinstance(kind, str) or kind == "?" or isinstance(event, PayloadRedacted):
+    if event is None or isinstance(event, PayloadRedacted):
         return line
-    return jsonl.encode(PayloadStub(id=event.id, clock=event.clock, wall=event.wall, was=kind))[:-1]
+    return jsonl.encode(stub_of(event))[:-1]
 
 
 def _pack(
@@ -318,6 +318,11 @@ def _pack(
             hint = hint_with(log, table, sources, names)
             for name, squeezed in packed:
                 drafts.append(_draft(log, table, name, squeezed + seal(hint)))
+            if any(_is_another(log, table, segment) for segment in segments):
+                # Redacted meanwhile, say: what was read must not come back. The next compaction packs it.
+                for draft in drafts:
+                    draft.discard()
+                return
     except BaseException:
         for draft in drafts:
             draft.discard()
@@ -336,6 +341,15 @@ def _pack(
     facts["packs_written"] += len(names)
     facts["bytes_before"] += sum(segment.size for segment in segments)
     facts["bytes_after"] += after
+
+
+def _is_another(log: FileLog, table: str, segment: SegmentInfo) -> bool:
+    """Whether the file of a segment is not the one that was listed."""
+    try:
+        status = os.stat(log.where(table, segment.name))
+    except OSError:
+        return True
+    return (status.st_ino, status.st_size) != (segment.inode, segment.size)
 
 
 def _cut(lines: Iterable[bytes], pack_bytes: int) -> Iterator[bytes]:

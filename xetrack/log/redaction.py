@@ -27,7 +27,7 @@ from xetrack.log.ranges import Frontier
 from xetrack.log.segment import sync_folder
 
 _ID = re.compile(rb"([a-z2-7]{16})-([0-9]{1,15})")
-_DRAFT = re.compile(r"\.(?P<name>.+)\.(?P<pid>[0-9]+)\.[0-9]+")
+_DRAFT = re.compile(r"\.(?P<name>.+\.(?:jsonl|msgpack|zst))\.(?P<pid>[0-9]+)(?:\.[0-9]+)?")
 _FRAME_BYTES = 12
 
 
@@ -64,11 +64,15 @@ def rewrite(log: FileLog, redacted: Mapping[str, Frontier], *, dry_run: bool = F
                     draft.unlink(missing_ok=True)
             else:
                 found.left.append(str(draft))
-        for segment in log.segments(table):
-            outcome = _File(log, table, segment.name, ids).rewrite(dry_run)
-            if outcome is not None:
-                path, is_done = outcome
-                (found.done if is_done else found.left).append(str(path))
+        seen: set[str] = set()
+        # Again, until nothing is new: somebody may pack files meanwhile.
+        while news := {segment.name for segment in log.segments(table)} - seen:
+            seen |= news
+            for name in sorted(news):
+                outcome = _File(log, table, name, ids).rewrite(dry_run)
+                if outcome is not None:
+                    path, is_done = outcome
+                    (found.done if is_done else found.left).append(str(path))
     return found
 
 
