@@ -369,7 +369,7 @@ def check_keys(data: Mapping[Any, Any]) -> dict[str, Any]:
         KeyCollision: two keys of the row would be one column.
     """
     keys = tuple(data)
-    if type(data) is dict and keys in _checked and all(type(key) is str for key in keys):
+    if type(data) is dict and keys in _checked and {str}.issuperset(map(type, keys)):
         return data
     names = [_name(key) for key in keys]
     by_column: dict[str, Any] = {}

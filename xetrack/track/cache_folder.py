@@ -75,9 +75,10 @@ def pickled(result: Any) -> bytes:
 
 def unpickled(raw: bytes, start: int) -> Any:
     """The result that begins there. This runs its code."""
-    file = io.BytesIO(raw)
-    file.seek(start)
-    return _Unpickler(file).load()
+    payload = memoryview(raw)[start:]
+    if "__mp_main__" in sys.modules or raw.find(b"__mp_main__", start) < 0:
+        return pickle.loads(payload)
+    return _Unpickler(io.BytesIO(payload)).load()
 
 
 def _line(raw: bytes) -> tuple[Entry, int] | None:
@@ -99,9 +100,7 @@ class _Unpickler(pickle.Unpickler):
     """Finds what a worker process of the same script stored in the script itself."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if module == "__mp_main__" and module not in sys.modules:
-            module = "__main__"
-        return super().find_class(module, name)
+        return super().find_class("__main__" if module == "__mp_main__" else module, name)
 
 
 # -- reading a cache ---------------------------------------------------------

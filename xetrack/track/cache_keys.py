@@ -18,7 +18,9 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from xetrack.track.canonical import Encoder, Outside, Undecidable, framed, level_of, module_of
+from xetrack.track.canonical import Encoder, Undecidable, by_bytes, framed
+from xetrack.track.outside import Outside
+from xetrack.track.qualified import level_of, module_of
 
 #: What code digests depend on: another Python compiles the same source to other bytes.
 PYTHON = f"{sys.implementation.cache_tag}-{sys.flags.optimize}"
@@ -65,30 +67,42 @@ def describe(
     argument. Every argument and param must be hashable, a default need not be.
     ``cache_code`` lets the compiled code of the function take part.
     """
-    func, args, kwargs = _unfolded(func, args, kwargs)
+    if type(func) is not types.FunctionType:
+        func, args, kwargs = _unfolded(func, args, kwargs)
     about = _about(func)
-    for value in (*args, *kwargs.values(), *params.values()):
-        try:
-            hash(value)
-        except Exception as error:  # noqa: BLE001 - what a __hash__ raises is anyone's guess
-            return about.call(None, {}, ((type(value), f"it is not hashable ({error})"),))
+    given = (*args, *kwargs.values(), *params.values())
+    try:
+        hash(given)
+    except Exception:  # noqa: BLE001 - what a __hash__ raises is anyone's guess
+        return about.call(None, {}, (_unhashable(given),))
     encoder = Encoder()
     try:
         arguments = about.bound(args, kwargs)
         parts = (
-            _FORMAT,
-            about.identity or encoder.encode(func),
-            encoder.encode(arguments),
-            encoder.encode(dict(params)) if params else b"",
-            about.definition(func, encoder) if cache_code else b"",
+            about.head or _head(encoder.encode(func)),
+            framed(b"-", about.encoded(arguments, encoder)),
+            framed(b"-", encoder.encode(dict(params)) if params else b""),
+            framed(b"-", about.definition(func, encoder) if cache_code else b""),
         )
     except Undecidable as undecidable:
         return about.call(None, {}, ((undecidable.kind, undecidable.reason),))
     except Exception as error:  # noqa: BLE001 - objects may answer being looked at with any error
         return about.call(None, {}, ((type(func), f"its arguments cannot be read: {error}"),))
-    digest = hashlib.blake2b(b"".join([framed(b"-", part) for part in parts]), digest_size=16).hexdigest()
-    outside = tuple(encoder.outside)
-    return about.call(f"{about.name}:{digest}", arguments, tuple(encoder.doubts.items()), outside)
+    digest = hashlib.blake2b(b"".join(parts), digest_size=16).hexdigest()
+    return about.call(f"{about.name}:{digest}", arguments, tuple(encoder.doubts.items()), tuple(encoder.outside))
+
+
+def _head(identity: bytes) -> bytes:
+    return framed(b"-", _FORMAT) + framed(b"-", identity)
+
+
+def _unhashable(values: Sequence[Any]) -> tuple[type, str]:
+    for value in values:
+        try:
+            hash(value)
+        except Exception as error:  # noqa: BLE001 - as above
+            return type(value), f"it is not hashable ({error})"
+    return type(values), "it is hashable at times only"
 
 
 def code_digest(code: types.CodeType) -> str:
@@ -113,8 +127,9 @@ class _About:
         self.defaults = {each.name: each.default for each in parameters}
         self.required = {each.name for each in parameters if each.default is each.empty}
         self.easy = self.signature is not None and len(self.names) == len(parameters)
-        #: Encoded, if module and qualified name lead to the function.
-        self.identity = Encoder().encode(func) if _is_plain(func) and level_of(func) is not None else None
+        self.fields = by_bytes(self.names)
+        #: How its keys begin, if module and qualified name lead to the function.
+        self.head = _head(Encoder().encode(func)) if _is_plain(func) and level_of(func) is not None else None
         self.file = self.qualname = self.code = ""
         inner = _innermost(func)
         code = getattr(inner, "__code__", None)
@@ -128,6 +143,8 @@ class _About:
     def bound(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments by parameter, defaults included."""
         if self.easy and len(args) <= self.in_place:  # what ``bind`` does, five times as fast
+            if len(args) == len(self.names) and not kwargs:
+                return dict(zip(self.names, args, strict=True))
             given = dict(zip(self.names, args, strict=False))
             if given.keys().isdisjoint(kwargs):
                 named = {**self.defaults, **given, **kwargs}
@@ -142,6 +159,11 @@ class _About:
                 bound.apply_defaults()
                 return dict(bound.arguments)
         return {"*": tuple(args), "**": dict(kwargs)}
+
+    def encoded(self, arguments: Mapping[str, Any], encoder: Encoder) -> bytes:
+        if self.easy and "*" not in arguments:
+            return encoder.named(self.fields, arguments)
+        return encoder.encode(arguments)
 
     def definition(self, func: Callable[..., Any], encoder: Encoder) -> bytes:
         if self._definition is None:

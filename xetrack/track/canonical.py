@@ -17,7 +17,7 @@ import sys
 import types
 import uuid
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -25,9 +25,12 @@ from enum import Enum, Flag
 from fractions import Fraction
 from typing import Any
 
+from xetrack.track.equals import bytes_of_equal
+from xetrack.track.outside import Outside, known_as
+from xetrack.track.qualified import level_of, module_of, steps_to
+
 MAX_DEPTH = 100
 _HEAP_TYPE = 1 << 9
-_REMEMBERED = 1000
 _LARGE_BYTES = 100_000
 
 
@@ -41,46 +44,6 @@ class Undecidable(Exception):
 def framed(tag: bytes, body: bytes) -> bytes:
     """A body that says what it is and where it ends, so that no two values share their bytes."""
     return b"%b%d:%b" % (tag, len(body), body)
-
-
-# -- names -------------------------------------------------------------------
-
-
-def module_of(thing: Any) -> tuple[str, str]:
-    """Module of a function or class, as keys hold it and as people read it.
-
-    A script's is ``__main__`` and the name it would be imported by, the same on
-    every host and in the worker processes that it starts.
-    """
-    module = getattr(thing, "__module__", None) or ""
-    if module not in ("__main__", "__mp_main__"):
-        return module, module
-    main = sys.modules.get(module)
-    spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
-    name = spec.name if spec is not None else pathlib.Path(file).stem if file else "__main__"
-    return f"__main__ {name}", name
-
-
-def level_of(thing: Any) -> int | None:
-    """How often what module and qualified name lead to must be unwrapped to get this; ``None`` if never."""
-    return _steps(thing, getattr(thing, "__qualname__", ""))
-
-
-def _steps(thing: Any, qualname: str) -> int | None:
-    try:
-        found: Any = sys.modules[thing.__module__]
-        for name in qualname.split("."):
-            found = getattr(found, name)
-        for level in range(MAX_DEPTH):
-            if found is thing or getattr(found, "__func__", None) is thing:
-                return level
-            found = found.__wrapped__
-    except Exception:  # noqa: BLE001 - a module or a class may answer an attribute with any error
-        return None
-    return None
-
-
-# -- values ------------------------------------------------------------------
 
 
 def _str(value: str) -> bytes:
@@ -141,33 +104,10 @@ _DESCRIPTORS = (
     types.MemberDescriptorType,
 )
 
-#: Objects that can be compared, unlike all before them, with their bytes, and those blind to number types.
-_compared: dict[tuple[type, Any], tuple[bytes, bytes | None]] = {}
-#: What a call found outside of its arguments and changed, by identity, with the digests before and after.
-_changed: dict[object, tuple[object, bytes, bytes]] = {}
-#: Bytes of classes that their name leads to, and names of the fields that a class compares.
-_named: weakref.WeakKeyDictionary[type, bytes] = weakref.WeakKeyDictionary()
-_field_names: weakref.WeakKeyDictionary[type, list[str] | None] = weakref.WeakKeyDictionary()
+#: Names with their bytes, in the order of these.
+Fields = list[tuple[bytes, str]]
+
 _code_bytes: weakref.WeakKeyDictionary[types.CodeType, bytes] = weakref.WeakKeyDictionary()
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Outside:
-    """A value that a function uses without being given it, and its digest as keys hold it."""
-
-    mark: object
-    owner: object
-    read: Callable[[], Any]
-    digest: bytes
-
-    def settle(self) -> None:
-        """After the call: what the function itself changed counts as it was before, unless somebody changes it too."""
-        try:
-            now = _digest(Encoder().encode(self.read()))
-        except Exception:  # noqa: BLE001 - it may be gone, or have become anything
-            return
-        if now != self.digest:
-            _remember(_changed, self.mark, (self.owner, self.digest, now))
 
 
 class Encoder:
@@ -213,6 +153,10 @@ class Encoder:
         finally:
             self._inside.pop()
 
+    def named(self, fields: Fields, values: Mapping[str, Any]) -> bytes:
+        """What ``encode`` makes of a dict with just these keys, quicker where their order is known."""
+        return framed(b"d", b"".join([name + self.encode(values[key]) for name, key in fields]))
+
     def definition(self, func: Any) -> bytes:
         """What a function and those it wraps do: their code, and the values their decorators were given."""
         parts = []
@@ -235,6 +179,9 @@ class Encoder:
             return self._all(b"l", value)
         if kind is frozenset or kind is set:
             return framed(b"F" if kind is frozenset else b"S", self._unordered(value))
+        fields = _compared_fields(kind)
+        if fields is not None:
+            return self._record(kind, value, fields)
         if kind in _PARTS:
             return framed(b"v", self.encode(_PARTS[kind](value)))
         if isinstance(value, Enum):
@@ -252,10 +199,22 @@ class Encoder:
             return framed(b"m", self._type(value.__objclass__) + self.encode(value.__name__))
         if isinstance(value, types.ModuleType):
             return framed(b"M", self.encode(value.__name__))
-        fields = _fields(kind, value)
-        if fields is not None:
-            return framed(b"D", self._type(kind) + self.encode(fields))
         return self._numpy(kind, value) or self._object(kind, value)
+
+    def _record(self, kind: type, value: Any, fields: Fields) -> bytes:
+        """A dataclass or a model, by the fields that it compares; one that was never set is left out."""
+        parts: list[bytes] = []
+        extra = getattr(value, "__pydantic_extra__", None)
+        if extra:
+            fields = sorted([*fields, *by_bytes(extra)])
+        for name, attribute in fields:
+            try:
+                inner = getattr(value, attribute)
+            except AttributeError:
+                continue
+            scalar = _SCALARS.get(type(inner))
+            parts += (name, self.encode(inner) if scalar is None or self._loose else scalar(inner))
+        return framed(b"D", self._type(kind) + framed(b"d", b"".join(parts)))
 
     def _all(self, tag: bytes, values: Iterable[Any]) -> bytes:
         return framed(tag, b"".join([self.encode(value) for value in values]))
@@ -272,14 +231,11 @@ class Encoder:
 
     # functions and classes
 
-    def _name(self, thing: Any) -> bytes:
-        return self.encode(module_of(thing)[0]) + self.encode(thing.__qualname__)
-
     def _function(self, func: types.FunctionType) -> bytes:
         level = level_of(func)
         if level is not None:
-            return framed(b"g", self._name(func) + self.encode(level))
-        return framed(b"G", self._name(func) + self._body(func))
+            return framed(b"g", _name(func) + self.encode(level))
+        return framed(b"G", _name(func) + self._body(func))
 
     def _body(self, func: types.FunctionType) -> bytes:
         """Code, defaults and captured values."""
@@ -300,14 +256,8 @@ class Encoder:
         return self._from_outside(id(value), value, lambda: value)
 
     def _from_outside(self, mark: object, owner: object, read: Callable[[], Any]) -> bytes:
-        digest = _digest(self._tolerant(read()))
-        changed = _changed.get(mark)
-        if changed is not None:
-            if changed[0] is owner and changed[2] == digest:
-                digest = changed[1]
-            else:
-                _changed.pop(mark, None)
-        self.outside.append(Outside(mark, owner, read, digest))
+        digest = known_as(mark, owner, _digest(self._tolerant(read())))
+        self.outside.append(Outside(mark, owner, digest, lambda: _digest(Encoder().encode(read()))))
         return framed(b"x", digest)
 
     def _tolerant(self, value: Any) -> bytes:
@@ -340,18 +290,15 @@ class Encoder:
         if isinstance(func, types.MethodType):
             return framed(b"m", self.encode(func.__self__) + self.encode(func.__func__))
         if func.__self__ is None or isinstance(func.__self__, types.ModuleType):
-            return framed(b"g", self._name(func))
+            return framed(b"g", _name(func))
         return framed(b"m", self.encode(func.__self__) + self.encode(func.__name__))
 
     def _type(self, cls: type) -> bytes:
         """A class by name; one that its name does not lead to, such as a local one, also by what it defines."""
-        named = _named.get(cls)
-        if named is not None:
-            return named
-        name = self._name(cls)
-        if not cls.__flags__ & _HEAP_TYPE or level_of(cls) == 0:
-            _named[cls] = framed(b"T", name)
-            return _named[cls]
+        try:
+            return _named(cls)
+        except LookupError:
+            name = _name(cls)
         if id(cls) in self._inside[:-1]:
             return framed(b"T", name)
         self._inside.append(id(cls))
@@ -390,13 +337,13 @@ class Encoder:
             if not compares:
                 raise
             self.doubts[kind] = undecidable.reason
-            return self._of_equal(kind, value, None)
+            return self._of_equal(value, None)
         finally:
             stands_alone = self._reached >= me  # else its bytes depend on what it is in
             self._reached = min(self._reached, reached)
         if not compares or not stands_alone or self._loose or len(own) > _LARGE_BYTES:
             return own
-        return self._of_equal(kind, value, own)
+        return self._of_equal(value, own)
 
     def _state(self, kind: type, value: Any) -> bytes:
         """What pickle would keep of an object, in an order of its own."""
@@ -419,33 +366,20 @@ class Encoder:
 
     def _global(self, value: Any, name: str) -> bytes:
         """Something that pickle would look up by name, which need not lead to it."""
-        if _steps(value, name) == 0:
+        if steps_to(value, name) == 0:
             return self.encode([value.__module__, name])
         wrapped = getattr(value, "__wrapped__", None)
         if wrapped is None:
             raise Undecidable(value, "its name does not lead to it")
         return self.encode([name, wrapped])
 
-    def _of_equal(self, kind: type, value: Any, own: bytes | None) -> bytes:
-        """The bytes of the first object in this process that compares equal; its ``own`` if there is none.
-
-        So what a class leaves out of its comparison does not count. Equal objects
-        that differ in the types of numbers alone stay apart. An object without
-        bytes of its own gets some that no other process will ever give.
-        """
+    def _of_equal(self, value: Any, own: bytes | None) -> bytes:
         try:
-            found = _compared.get((kind, value))
-            if found is None:
-                made = framed(b"u", uuid.uuid4().bytes) if own is None else own
-                _remember(_compared, (kind, value), (made, _loosely(value)))
-                return made
-        except Exception as error:  # so may its comparison
+            return bytes_of_equal(value, own, _loosely)
+        except Exception as error:  # its comparison may raise anything
             if own is None:
                 raise Undecidable(value, str(error)) from error
             return own
-        if own is None or own == found[0] or found[1] != _loosely(value):
-            return found[0]
-        return own
 
 
 def _loosely(value: Any) -> bytes | None:
@@ -459,29 +393,36 @@ def _digest(raw: bytes) -> bytes:
     return hashlib.blake2b(raw, digest_size=16).digest()
 
 
-def _remember(table: dict[Any, Any], key: Any, value: Any) -> None:
-    """Keep the newest, so that a program that makes up objects does not grow."""
-    if len(table) >= _REMEMBERED:
-        table.pop(next(iter(table)), None)
-    table[key] = value
+def _name(thing: Any) -> bytes:
+    return _str(module_of(thing)[0]) + _str(thing.__qualname__)
 
 
-def _fields(kind: type, value: Any) -> dict[str, Any] | None:
-    """Fields that a dataclass or a pydantic model compares; ``None`` for anything else."""
-    if kind not in _field_names:
-        _field_names[kind] = _compared_fields(kind)
-    names = _field_names[kind]
-    if names is None:
+@functools.lru_cache(maxsize=512)
+def _named(cls: Any) -> bytes:
+    """Bytes of a class that its name leads to; of others a ``LookupError``, which is not remembered."""
+    if cls.__flags__ & _HEAP_TYPE and level_of(cls) != 0:
+        raise LookupError(cls)
+    return framed(b"T", _name(cls))
+
+
+def by_bytes(names: Iterable[str]) -> Fields:
+    """Names in the order in which a dict of them is encoded."""
+    return sorted((_str(name), name) for name in names)
+
+
+@functools.lru_cache(maxsize=512)
+def _compared_fields(kind: Any) -> Fields | None:
+    """Fields of a dataclass or a pydantic model; ``None`` for anything else, and for what is more than its fields."""
+    if issubclass(kind, (Enum, type, types.ModuleType)):
         return None
-    fields = {name: getattr(value, name) for name in names if hasattr(value, name)}
-    return {**fields, **(getattr(value, "__pydantic_extra__", None) or {})}
-
-
-def _compared_fields(kind: type) -> list[str] | None:
-    if dataclasses.is_dataclass(kind) and not issubclass(kind, _CONTENT):  # a str with fields is more than these
-        return [field.name for field in dataclasses.fields(kind) if field.compare]
-    names = getattr(kind, "model_fields", None)
-    return list(names) if isinstance(names, dict) and hasattr(kind, "model_dump") else None
+    if hasattr(kind, "__dataclass_fields__") and not issubclass(kind, _CONTENT):
+        names = [field.name for field in dataclasses.fields(kind) if field.compare]
+    else:
+        declared = getattr(kind, "model_fields", None)
+        if not (isinstance(declared, dict) and hasattr(kind, "model_dump")):
+            return None
+        names = list(declared)
+    return by_bytes(names)
 
 
 def _functions(attribute: Any) -> Iterator[types.FunctionType]:

@@ -32,7 +32,6 @@ _CONSTANTS = frozenset({float, bool, type(None)})
 _BUILTINS = _CONSTANTS | {str, int, bytes, list, tuple, dict, set}
 _SEQUENCES = (list, tuple)
 _STRUCTURES = (list, tuple, dict, MappingProxyType)
-_SHOWN_AS_TEXT = (set, frozenset, deque, array)
 _MODEL_ROOMS = ("pydantic.main", "pydantic.v1.main")
 _LARGE = 2**64
 _BITS_PER_DIGIT = 3  # rounded down
@@ -52,10 +51,8 @@ def describe(value: Any, limit: int) -> Any:
     kind = type(value)
     # Most arguments are flat: quick without the machinery. The copy first, another thread may change the original.
     if kind in _SEQUENCES and len(value) <= limit:
-        items = list(value)
-        if _are_short(items, limit):
-            return items
-    elif kind is dict and len(value) <= limit:
+        return _Description(limit, repr).of_few(value, list(value))
+    if kind is dict and len(value) <= limit:
         pairs = dict(value)
         if _are_short(pairs, limit) and _are_short(pairs.values(), limit):
             return pairs
@@ -82,6 +79,27 @@ def is_short(value: Any, limit: int) -> bool:
     return kind in _CONSTANTS
 
 
+_FAMILIES: tuple[tuple[Any, str], ...] = (
+    (str, "text"),
+    (int, "integer"),
+    ((bytes, bytearray, memoryview), "bytes"),
+    ((list, tuple), "sequence"),
+    ((dict, MappingProxyType), "pairs"),
+    ((set, frozenset, deque, array), "shown as text"),
+)
+
+
+@functools.lru_cache(maxsize=512)
+def _family(kind: Any) -> str:
+    """How values of a type are described."""
+    for types, family in _FAMILIES:
+        if issubclass(kind, types):
+            return family
+    if _names_of_fields(kind) != []:
+        return "record"
+    return "mapping" if issubclass(kind, Mapping) else "other"
+
+
 def _are_short(values: Iterable[Any], limit: int) -> bool:
     for value in values:  # a loop: ``all`` of a generator takes twice as long
         if not is_short(value, limit):
@@ -99,10 +117,8 @@ def field_names(value: Any) -> list[str]:
     if kind in _BUILTINS:
         return []
     try:
-        if type(getattr(kind, "__dataclass_fields__", None)) is dict:
-            return _names_of_fields(kind)  # type: ignore[arg-type]  # mypy thinks a class is not hashable
-        if any(base.__name__ == "BaseModel" and base.__module__ in _MODEL_ROOMS for base in kind.__mro__):
-            return list(_model_fields(value))
+        names = _names_of_fields(kind)  # type: ignore[arg-type]  # mypy thinks a class is not hashable
+        return list(_model_fields(value)) if names is None else names
     except STOPS:
         raise
     except BaseException:  # noqa: BLE001 - a look-alike: its class may answer anything
@@ -111,8 +127,12 @@ def field_names(value: Any) -> list[str]:
 
 
 @functools.lru_cache(maxsize=512)
-def _names_of_fields(kind: Any) -> list[str]:
-    return [field.name for field in fields(kind)]
+def _names_of_fields(kind: Any) -> list[str] | None:
+    """Fields of a dataclass, none of another class; ``None`` of a model, whose objects may have more of their own."""
+    if type(getattr(kind, "__dataclass_fields__", None)) is dict:
+        return [field.name for field in fields(kind)]
+    is_model = any(base.__name__ == "BaseModel" and base.__module__ in _MODEL_ROOMS for base in kind.__mro__)
+    return None if is_model else []
 
 
 def unpack(name: str, value: Any, limit: int, _inside: tuple[int, ...] = ()) -> Iterator[tuple[str, Any]]:
@@ -124,7 +144,9 @@ def unpack(name: str, value: Any, limit: int, _inside: tuple[int, ...] = ()) -> 
     inside = (*_inside, id(value))
     for field, inner in _field_values(value, field_names(value)):
         key = f"{name}_{field}"
-        if id(inner) in inside:
+        if is_short(inner, limit):
+            yield key, inner
+        elif id(inner) in inside:
             yield key, "…"
         elif len(inside) < MAX_LEVELS and is_column(key) and field_names(inner):
             yield from unpack(key, inner, limit, inside)
@@ -134,7 +156,7 @@ def unpack(name: str, value: Any, limit: int, _inside: tuple[int, ...] = ()) -> 
 
 def is_column(key: str) -> bool:
     """Whether a column can have this name, as far as its length goes."""
-    return len(key.encode(errors="backslashreplace")) <= MAX_KEY_BYTES
+    return (len(key) if key.isascii() else len(key.encode(errors="backslashreplace"))) <= MAX_KEY_BYTES
 
 
 def type_name(value: Any) -> str:
@@ -164,8 +186,9 @@ class _Description:
         self.until: float | None = None
 
     def of(self, value: Any, result: bool = False) -> Any:
-        if is_short(value, self.limit):
-            return value
+        return value if is_short(value, self.limit) else self._odd(value, result)
+
+    def _odd(self, value: Any, result: bool = False) -> Any:
         try:
             return self._of_result(value, type(value)) if result else self._of(value, type(value))
         except STOPS:
@@ -173,19 +196,36 @@ class _Description:
         except BaseException:  # noqa: BLE001 - no value for a log, or an object that answers oddly
             return self.text(value)
 
-    def text(self, value: Any, how: Text | None = None, otherwise: str = "") -> str:
+    def of_few(self, value: Any, items: list[Any]) -> list[Any]:
+        """Of a list or tuple shorter than the limit, in place of the ``items`` that it had: quicker than ``of``."""
+        self.inside.append(id(value))
+        size, done = len(items), 0
+        for place, item in enumerate(items):
+            if not is_short(item, self.limit):
+                before = place + 1 - done  # short ones, and this
+                if before > self.left:
+                    break
+                self.left -= before
+                done = place + 1
+                items[place] = self._odd(item)
+        room = done + max(self.left, 0)
+        if room < size:
+            items[room:] = [f"…[{size} items]"]
+        return items
+
+    def text(self, value: Any, how: Text | None = None, otherwise: Callable[[], str] = str) -> str:
         """Text of a value, ``otherwise`` if it has none or those before it took too long."""
         now = time.monotonic()
         if self.until is None:
             self.until = now + MAX_SECONDS
         if now > self.until:
-            return self.made(self._short(otherwise) or f"<{type_name(value)}>")
+            return self.made(self._short(otherwise()) or f"<{type_name(value)}>")
         try:
             return self.made(self._short(str.__str__((how or self.how)(value))))
         except STOPS:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever a ``__repr__`` raises, the call goes on
-            return self.made(self._short(otherwise) or _failed(value, error))
+            return self.made(self._short(otherwise()) or _failed(value, error))
 
     def _of_result(self, value: Any, kind: type) -> Any:
         if issubclass(kind, str):
@@ -198,26 +238,26 @@ class _Description:
 
     def _of(self, value: Any, kind: type) -> Any:
         # The type is asked, not the object: ``isinstance`` would read a ``__class__`` that it may make up.
-        if issubclass(kind, str):
-            return self._short(str.__str__(value))
-        if issubclass(kind, int) and int.bit_length(value) > self.limit * _BITS_PER_DIGIT:
-            self.cut = True
-            return f"…[an integer of {int.bit_length(value)} bits]"
-        if issubclass(kind, (bytes, bytearray, memoryview)):
-            return self._bytes(value)
-        if issubclass(kind, _SEQUENCES):
-            return self._within(value, lambda: self._items(value, f"[{len(value)} items]"))
-        if issubclass(kind, (dict, MappingProxyType)):
-            return self._within(value, lambda: self._pairs(value))
-        if issubclass(kind, _SHOWN_AS_TEXT):
-            size = f"[{len(value)} items]"
-            return self._whole(value, size, lambda: self._called(value, lambda: str(self._items(value, size))))
-        if names := field_names(value):
-            size = f"[{len(names)} fields]"
-            return self._whole(value, size, lambda: self._called(value, lambda: self._fields(value, names, size)))
-        if not issubclass(kind, Mapping):  # one that reads a file, say, is not walked
-            return decode(encode(value, type_name(value)))
-        return self.text(value)
+        match _family(kind):
+            case "record" if names := field_names(value):
+                return self._record(value, names)
+            case "text":
+                return self._short(str.__str__(value))
+            case "integer" if int.bit_length(value) > self.limit * _BITS_PER_DIGIT:
+                self.cut = True
+                return f"…[an integer of {int.bit_length(value)} bits]"
+            case "bytes":
+                return self._bytes(value)
+            case "sequence":
+                return self._within(value, lambda: self._items(value, f"[{len(value)} items]"))
+            case "pairs":
+                return self._within(value, lambda: self._pairs(value))
+            case "shown as text":
+                size = f"[{len(value)} items]"
+                return self._whole(value, size, lambda: self._called(value, lambda: str(self._items(value, size))))
+            case "mapping":  # one that reads a file, say, is not walked
+                return self.text(value)
+        return decode(encode(value, type_name(value)))
 
     def _within(self, value: Any, walk: Callable[[], Any]) -> Any:
         if id(value) in self.inside or len(self.inside) >= MAX_DEPTH:
@@ -238,13 +278,25 @@ class _Description:
         finally:
             self.made = made
         if not self.cut:
-            text = self.text(value, otherwise=walked)
+            text = self.text(value, otherwise=lambda: walked)
         elif len(walked) <= self.limit:
             text = self.made(walked)
         else:
             text = self.made(_clean(walked[: self.limit]) + "…" + size)
         self.cut = self.cut or cut
         return text
+
+    def _record(self, value: Any, names: list[str]) -> str:
+        if len(names) <= self.left and len(self.inside) < MAX_DEPTH:
+            pairs = list(_field_values(value, names))
+            for _, inner in pairs:
+                if not is_short(inner, self.limit):
+                    break
+            else:  # as in most configs: nothing in it is cut
+                self.left -= len(pairs)
+                return self.text(value, otherwise=lambda: _called_with(value, pairs))
+        size = f"[{len(names)} fields]"
+        return self._whole(value, size, lambda: self._called(value, lambda: self._fields(value, names, size)))
 
     def _called(self, value: Any, walk: Callable[[], str]) -> str:
         return f"{type_name(value)}({self._within(value, walk)})"
@@ -297,7 +349,11 @@ class _Description:
 
 def _clean(text: str) -> str:
     """Text that a file can hold."""
-    return text.encode(errors="backslashreplace").decode()
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
+
+
+def _called_with(value: Any, pairs: Iterable[tuple[str, Any]]) -> str:
+    return f"{type_name(value)}({', '.join(f'{name}={inner!r}' for name, inner in pairs)})"
 
 
 def _failed(value: Any, error: BaseException) -> str:
@@ -316,8 +372,18 @@ def _model_fields(value: Any) -> Iterator[str]:
         yield from (name for name in vars(value) if name not in declared)
 
 
-def _field_values(value: Any, names: list[str]) -> Iterator[tuple[str, Any]]:
+def _field_values(value: Any, names: list[str]) -> Iterable[tuple[str, Any]]:
     """Fields and what is in them; one that was never set is left out."""
+    try:
+        stored = value.__dict__
+        return [(name, stored[name]) for name in names]
+    except STOPS:
+        raise
+    except BaseException:  # noqa: BLE001 - slots, fields that are computed, an object that answers anything
+        return _asked_for(value, names)
+
+
+def _asked_for(value: Any, names: list[str]) -> Iterator[tuple[str, Any]]:
     for name in names:
         try:
             # A stored value first: pydantic warns where a deprecated field is asked for.

@@ -253,7 +253,10 @@ class _Call:
             self.row["args"] = describe(args[1:] if takes_object(func, args) else args, limit)
         if kwargs:
             self.row["kwargs"] = describe(kwargs, limit)
-        columns = chain.from_iterable(unpack(name, value, limit) for name, value in records_of(func, args, kwargs))
+        records = records_of(func, args, kwargs)
+        if not records:  # as in most calls
+            return
+        columns = chain.from_iterable(unpack(name, value, limit) for name, value in records)
         for key, value in islice(columns, MAX_FIELDS):
             if key in self.row or key in AUTOMATIC:
                 self._warn("%r is left out, the column is taken already", key)

@@ -146,7 +146,8 @@ def _finish(named: dict[str, Any], wire: dict[str, Any], has_objects: bool, para
     if has_objects:
         for key, value in named.items():
             wire[key] = encode(value, key, partial(put, key), files=files)
-    shown = {key: value if is_plain(value) else _shown(wire[key]) for key, value in named.items()}
+    # What JSON holds as it is was not encoded but taken.
+    shown = {key: value if wire[key] is value else _shown(wire[key]) for key, value in named.items()}
     return Row({**params.wire, **wire}, {**params.shown, **shown})
 
 

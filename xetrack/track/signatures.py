@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import BuiltinFunctionType, FunctionType, MethodType
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType
 from typing import Any, Literal
 
 from xetrack.track.describe import STOPS, field_names, type_name
@@ -63,10 +63,11 @@ def takes_object(func: Callable[..., Any], args: Sequence[Any]) -> bool:
     name of its first parameter tells: ``self`` or ``cls``.
     """
     inner = _innermost(func) if args else None
-    if type(inner) is not FunctionType:
-        return False
-    code = inner.__code__
-    return code.co_argcount > 0 and code.co_varnames[0] in ("self", "cls")
+    return type(inner) is FunctionType and _first_parameter(inner.__code__) in ("self", "cls")
+
+
+def _first_parameter(code: CodeType) -> str:
+    return code.co_varnames[0] if code.co_argcount else ""
 
 
 def records_of(func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -140,6 +141,8 @@ def _bound_by_name(
     if code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS) or code.co_posonlyargcount or len(args) > count:
         return None
     names = code.co_varnames[: count + code.co_kwonlyargcount]
+    if len(args) == len(names) and not kwargs:
+        return list(zip(names, args, strict=True))
     given = dict(zip(names, args, strict=False))
     if not given.keys().isdisjoint(kwargs):
         return None
