@@ -24,6 +24,7 @@ import msgspec
 import pytest
 
 from tests.conftest import ROOT
+from xetrack import Tracker
 from xetrack.errors import CacheNotFound, InvalidArgument, MissingExtra, StorageFailed
 from xetrack.read.reader import Reader
 from xetrack.track import cache_folder, cache_wait
@@ -105,6 +106,63 @@ def test_force_computes_and_replaces(cache: FunctionCache) -> None:
     tracked(cache, double, 1)
     assert tracked(cache, double, 1, run="run-2", force=True)[1]["cache"] == ""
     assert tracked(cache, double, 1, run="run-3")[1]["cache"] == "run-2"
+
+
+class Model:
+    """Pickles to other bytes every time, as many models do that came out of a pickle."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Model, (), {"noise": os.urandom(8)}
+
+
+def train(seed: int) -> dict[str, Any]:
+    return {"model": Model(), "layers": [Model(), {"last": Model()}], "loss": 0.5}
+
+
+def shape(seed: int) -> Any:
+    return [Model(), object]
+
+
+def test_a_hit_logs_the_objects_of_the_miss_and_stores_none(tmp_path: Path) -> None:
+    rows = []
+    for run in ("run-1", "run-2", "run-3"):  # three sessions, so none of them knows what the others stored
+        with Tracker(tmp_path / "track.db", track_id=run, cache=str(tmp_path / "cache")) as tracker:
+            tracker.track(train, args=[1])
+            rows.append({key: tracker.latest[key] for key in ("model", "layers", "loss", "cache")})
+            assert isinstance(tracker.get(tracker.latest["model"]), Model)
+    assert rows[1] == rows[2] == {**rows[0], "cache": "run-1"}
+    assets = Reader(str(tmp_path / "track.db")).assets
+    assert sorted(info.references for info in assets.listing()) == [3, 3, 3]
+    assert len(list((tmp_path / "track.db.events" / "_assets").glob("*/*"))) == 3
+
+
+def test_a_hit_in_a_store_without_the_objects_stores_them_there(tmp_path: Path) -> None:
+    for name in ("a.db", "b.db", Tracker.SKIP_INSERT, "c.db"):
+        path = name if name == Tracker.SKIP_INSERT else str(tmp_path / name)
+        with Tracker(path, cache=str(tmp_path / "cache")) as tracker:
+            tracker.track(train, args=[1])
+            assert (tracker.latest["cache"] == "") is (name == "a.db")
+            if name != Tracker.SKIP_INSERT:
+                assert isinstance(tracker.get(tracker.latest["model"]), Model) and len(tracker.assets) == 3
+
+
+def test_a_hit_stores_again_what_was_removed_and_cleaned_up(tmp_path: Path) -> None:
+    with Tracker(tmp_path / "track.db", cache=str(tmp_path / "cache")) as tracker:
+        tracker.track(train, args=[1])
+    for file in (tmp_path / "track.db.events" / "_assets").glob("*/*"):
+        file.unlink()
+    with Tracker(tmp_path / "track.db", cache=str(tmp_path / "cache")) as tracker:
+        tracker.track(train, args=[1])
+        assert tracker.latest["cache"] and isinstance(tracker.get(tracker.latest["model"]), Model)
+
+
+def test_a_hit_shows_the_text_of_the_miss(tmp_path: Path) -> None:
+    with Tracker(tmp_path / "track.db", cache=str(tmp_path / "cache")) as tracker:
+        tracker.track(shape, args=[1])
+        shown = tracker.latest["function_result"]
+        tracker.track(shape, args=[1])
+        assert tracker.latest["cache"] and tracker.latest["function_result"] == shown
+        assert " at 0x" in shown
 
 
 def test_none_is_a_result(cache: FunctionCache) -> None:
@@ -243,7 +301,7 @@ def test_files_that_define_the_same_name_share_results_only_of_the_same_code(fol
         script.write_text(
             "import sys\nfrom xetrack.track.cache import FunctionCache\n"
             f"def f(x):\n    return {body}\n"
-            "call = FunctionCache(sys.argv[1]).call(f, [1], {}, {}, 'run-1')\n"
+            "call = FunctionCache(sys.argv[1], warn=False).call(f, [1], {}, {}, 'run-1')\n"
             "found = call.find()\n"
             "found or call.keep(f(1))\n"
             "print(found and found[0])\n"
@@ -254,7 +312,7 @@ def test_files_that_define_the_same_name_share_results_only_of_the_same_code(fol
     assert run("a", "x + 1") == "2"
     assert run("b", "x + 1") == "2"
     assert run("b", "x + 2") == "None"
-    assert run("b", "x + 5") == "3"  # the same file, edited: the code takes part only if asked
+    assert run("b", "x + 5") == "3"  # the same file, edited: the code takes part only if asked, here without a warning
 
 
 def python(script: Path, *args: object, **env: str) -> str:
@@ -792,6 +850,27 @@ def test_entries_of_another_python_are_neither_stale_nor_fresh(folder: Path, cac
     ((_, _, entry),) = list_entries(folder)
     assert entry is not None and is_stale(entry) is False
     assert is_stale(msgspec.structs.replace(entry, python="cpython-27-0")) is None
+
+
+def test_a_hit_of_an_edited_function_is_told_of_once(folder: Path, tmp_path: Path) -> None:
+    job = tmp_path / "job.py"
+    text = (
+        "import sys\nfrom xetrack import Tracker\n"
+        "def f(x):\n    return x + {step}\n"
+        "tracker = Tracker(Tracker.SKIP_INSERT, cache=sys.argv[1], warnings={warnings})\n"
+        "for x in (1, 2, 1, 2):\n    print(tracker.track(f, args=[x]), tracker.latest['cache'] != '')\n"
+    )
+
+    def run(step: int, warnings: bool = True) -> tuple[list[str], int]:
+        job.write_text(text.format(step=step, warnings=warnings))
+        done = subprocess.run([sys.executable, job, folder], cwd=ROOT, capture_output=True, text=True, check=True)
+        return done.stdout.split(), done.stderr.count("edited since")
+
+    hits = ["2", "True", "3", "True"]
+    assert run(1) == (["2", "False", "3", "False", *hits], 0)
+    assert run(1) == ([*hits, *hits], 0)
+    assert run(5) == ([*hits, *hits], 1)
+    assert run(5, warnings=False) == ([*hits, *hits], 0)
 
 
 def test_an_edited_function_misses_if_its_code_takes_part(folder: Path, tmp_path: Path) -> None:

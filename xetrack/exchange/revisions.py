@@ -185,7 +185,7 @@ class _RevisionAssets(Assets):
         raw = self._log.bytes_of(self._paths[digest]) if digest in self._paths else None
         return None if raw is None else io.BytesIO(raw)
 
-    def _renew(self, digest: str) -> bool:
+    def renew(self, digest: str) -> bool:
         return False
 
     def _write(self, digest: str, *rest: Any) -> NoReturn:

@@ -95,7 +95,7 @@ class Assets(ABC):
             with source.open(digest) as stream:
                 shutil.copyfileobj(stream, sink, _CHUNK_BYTES)
 
-        if not self._renew(digest):
+        if not self.renew(digest):
             self._store(feed, to_disk)
 
     def get(self, digest: str, size: int | None = None) -> Any:
@@ -167,7 +167,7 @@ class Assets(ABC):
         found = _Sink(_KEEP_BYTES)
         feed(found)
         digest, kept = found.digest(), found.kept
-        if self._renew(digest):
+        if self.renew(digest):
             return digest, found.size
         if kept is None:
             packed = self._write(digest, feed, None, to_disk)
@@ -199,7 +199,7 @@ class Assets(ABC):
     def _open(self, digest: str) -> BinaryIO | None: ...
 
     @abstractmethod
-    def _renew(self, digest: str) -> bool:
+    def renew(self, digest: str) -> bool:
         """Whether the object is there and its file complete; if so it counts as new again."""
 
     @abstractmethod
@@ -279,7 +279,7 @@ class FileAssets(Assets):
         except OSError as error:
             raise storage_error(error, self.path(digest)) from error
 
-    def _renew(self, digest: str) -> bool:
+    def renew(self, digest: str) -> bool:
         path = self.path(digest)
         try:
             with open(path, "rb") as file:
@@ -348,7 +348,7 @@ class MemoryAssets(Assets):
         found = self._packed.get(digest)
         return None if found is None else io.BytesIO(found[0])
 
-    def _renew(self, digest: str) -> bool:
+    def renew(self, digest: str) -> bool:
         found = self._packed.get(digest)
         if found is not None:
             self._packed[digest] = (found[0], time.time())

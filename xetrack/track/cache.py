@@ -35,6 +35,14 @@ from xetrack.track.cache_wait import Turn
 logger = logging.getLogger("xetrack")
 
 _TEXT_CHARS = 200
+#: What an entry keeps of the row, so that its line stays short: characters of the result's text, and objects.
+_MAX_SHOWN = 4000
+_MAX_OBJECTS = 100
+
+#: Stores an object logged under a key and gives digest and size; or names one that is stored already, if it is.
+Store = Callable[[str, Any], tuple[str, int]]
+StoreAgain = Callable[[str, str, int], bool]
+
 _repr = reprlib.Repr()
 _repr.maxstring = _repr.maxother = _TEXT_CHARS
 
@@ -153,6 +161,11 @@ class CachedCall:
     def __init__(self, cache: FunctionCache, call: Call, key: str, track_id: str, force: bool) -> None:
         self._cache, self._call, self.key, self._track_id, self._force = cache, call, key, track_id, force
         self._turn: Turn | None = None
+        self._found: Entry | None = None
+        #: What the row shows of the result, and its objects, column by column: noted for the entry, or taken from it.
+        self._text: object = None
+        self._columns: Mapping[Any, Any] = {}
+        self._objects: dict[str, list[tuple[str, int]]] = {}
 
     def find(self) -> tuple[Any, str] | None:
         """A copy of the stored result and the run that computed it; ``None`` if it is to be computed."""
@@ -168,12 +181,33 @@ class CachedCall:
                 self._turn.end()
         return found
 
+    def show(self, row: dict[str, Any]) -> None:
+        """Let the row of a hit show the text of the miss. To be called with every row, before it is logged."""
+        found, self._columns = self._found, row
+        if found is None:
+            self._text, self._objects = row.get("function_result"), {}
+            return
+        self._objects = {key: list(objects) for key, objects in found.objects.items()}
+        if found.text is not None and "function_result" in row:
+            row["function_result"] = found.text
+
+    def put(self, store: Store, store_again: StoreAgain, key: str, value: Any) -> str:
+        """Store an object of the row and give its digest; one of a hit is the object that the miss stored."""
+        if key in self._columns:
+            objects = self._objects.setdefault(key, [])
+            if self._found is None:
+                objects.append(store(key, value))
+                return objects[-1][0]
+            if objects and store_again(key, *objects[0]):
+                return objects.pop(0)[0]
+        return store(key, value)[0]
+
     def keep(self, result: Any) -> None:
         """Store the result that was just computed; one that cannot be pickled is told of and left out."""
         self._call.settle()
         try:
             payload = pickled(result)
-            raw = pack(self._entry(payload), payload)
+            raw = pack(self._entry(result, payload), payload)
         except Exception as error:  # noqa: BLE001 - an object's own pickling code may raise anything
             kind = type(result)
             self._cache.tell(
@@ -197,14 +231,16 @@ class CachedCall:
         entry, start = found
         if not self._is_same_function(entry):
             return None
+        self._found = entry
         try:
             return unpickled(raw, start), entry.cache
         except Exception as error:  # noqa: BLE001 - unpickling runs code of the objects
             logger.warning("The entry %s cannot be loaded, so it is computed: %s", self.key, error)
             return None
 
-    def _entry(self, payload: bytes) -> Entry:
-        call = self._call
+    def _entry(self, result: Any, payload: bytes) -> Entry:
+        call, text = self._call, self._text
+        is_text_of_it = type(text) is str and not isinstance(result, str) and len(text) <= _MAX_SHOWN
         return Entry(
             format=FORMAT,
             key=self.key,
@@ -217,11 +253,25 @@ class CachedCall:
             python=PYTHON,
             time_us=time.time_ns() // 1000,
             crc=zlib.crc32(payload),
+            text=text if is_text_of_it else None,  # type: ignore[arg-type]  # it is asked above
+            objects=self._objects if sum(map(len, self._objects.values())) <= _MAX_OBJECTS else {},
         )
 
     def _is_same_function(self, entry: Entry) -> bool:
         """Two files may define functions of one module and name: then it takes the same code."""
-        return entry.code == self._call.code or (entry.file == self._call.file != "")
+        call = self._call
+        if entry.code == call.code:
+            return True
+        if entry.file != call.file or not call.file:
+            return False
+        if self._cache.warn and entry.python == PYTHON:
+            self._cache.tell(
+                ("edited", call.function, call.code),
+                "%s was edited since its result was stored, which is used all the same. "
+                "cache_force=True computes it again, Tracker(cache_code=True) whenever the code changes.",
+                call.function,
+            )
+        return True
 
 
 def _text(arguments: Mapping[str, Any]) -> str:

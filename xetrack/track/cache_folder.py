@@ -33,7 +33,12 @@ _SETTINGS = {"eviction_policy": "none", "cull_limit": 0, "statistics": 0, "sqlit
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """What an entry says about its result: the run that computed it, the call, and the CRC of the pickled bytes."""
+    """What an entry says about its result: the run that computed it, the call, and the CRC of the pickled bytes.
+
+    And what the row of that run showed: ``text`` of a result that is no scalar, and digest and
+    size of the objects in it, column by column. An object that was pickled once may pickle to
+    other bytes the next time, and its text may hold an address.
+    """
 
     format: int
     key: str
@@ -46,6 +51,8 @@ class Entry(msgspec.Struct, frozen=True):
     python: str
     time_us: int
     crc: int
+    text: str | None = None
+    objects: dict[str, list[tuple[str, int]]] = {}
 
 
 def pack(entry: Entry, payload: bytes) -> bytes:

@@ -64,7 +64,11 @@ class Session:
             return self.current
 
     def put(self, key: str, value: Any) -> str:
-        """Store an object, bytes first, then the event naming it (law 3), and give its digest.
+        """Store an object and give its digest. See ``stored``."""
+        return self.stored(key, value)[0]
+
+    def stored(self, key: str, value: Any) -> tuple[str, int]:
+        """Store an object, bytes first, then the event naming it (law 3), and give its digest and size.
 
         A ``Path`` stands for its file, which is streamed. One event per session and
         object: logging it again costs the pickling and hashing only.
@@ -80,10 +84,20 @@ class Session:
                 digest, size_bytes = assets.put(value, to_disk=to_disk)
         except InvalidValue as error:
             raise InvalidValue(key, error.reason) from error
+        self._announce(key, digest, size_bytes, codec, name)
+        return digest, size_bytes
+
+    def put_again(self, key: str, digest: str, size_bytes: int) -> bool:
+        """Name an object that was stored before, if it still is here, as ``put`` would without pickling it."""
+        if size_bytes < 0 or not self.store.log.assets.renew(digest):
+            return False
+        self._announce(key, digest, size_bytes, OBJECT_CODEC, None)
+        return True
+
+    def _announce(self, key: str, digest: str, size_bytes: int, codec: str, name: str | None) -> None:
         if (digest, name) not in self._announced:
             self.writer.append(AssetAdded, digest=digest, key=key, size=size_bytes, codec=codec, name=name)
             self._announced.add((digest, name))
-        return digest
 
     def close(self, error: BaseException | None = None) -> None:
         """Seal the segment if this was its last user, and catch the tables up.

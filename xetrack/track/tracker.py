@@ -7,6 +7,7 @@ which catch up first, so it always sees everything logged before the call.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import time
 import weakref
@@ -28,6 +29,7 @@ from xetrack.track.logger import Logger
 from xetrack.track.losses import Losses
 from xetrack.track.names import generate_track_id
 from xetrack.track.rows import (
+    Put,
     Row,
     are_fast,
     digest_of,
@@ -42,7 +44,7 @@ from xetrack.track.sinks import Sinks
 from xetrack.track.wrapping import wrapped
 
 if TYPE_CHECKING:
-    from xetrack.track.cache import FunctionCache
+    from xetrack.track.cache import CachedCall, FunctionCache
     from xetrack.track.sampling import Sampler
 
 #: Columns that calls fill in, which params must not be confused with.
@@ -344,7 +346,7 @@ class Tracker(RunView):
             func,
             args,
             kwargs,
-            lambda row: self._log_call(extra, row),
+            lambda row: self._log_call(extra, row, cached),
             raise_on_error=self.raise_on_error,
             warn=self.warnings,
             told=self._told,
@@ -359,16 +361,20 @@ class Tracker(RunView):
         """The key for ``Reader.read_cache`` under which ``track`` keeps a result; ``None`` if it cannot."""
         return None if self._cache is None else self._cache.key(func, args, kwargs, {**self.params, **params})
 
-    def _log_call(self, extra: dict[Any, Any], row: dict[Any, Any]) -> None:
+    def _log_call(self, extra: dict[Any, Any], row: dict[Any, Any], cached: CachedCall | None) -> None:
         """Log the row of a call that is over. What no column can hold is in it as text."""
+        put = self._put
+        if cached is not None:
+            cached.show(row)
+            put = functools.partial(cached.put, self._store_object, self._store_again)
         try:
-            self._record([{**extra, **row}], call=True)
+            self._record([{**extra, **row}], call=put)
         except StorageError:
             raise
         except Exception as error:  # noqa: BLE001 - a result may raise anything when it is looked at; the call went well
             if self.warnings:
                 warn_once(self._told, "The result of %s is logged as text. %s", row.get("function_name"), error)
-            self._record([{**extra, **as_text(row)}], call=True)
+            self._record([{**extra, **as_text(row)}], call=self._put)
 
     @overload
     def wrap(self, params: F) -> F: ...
@@ -450,10 +456,10 @@ class Tracker(RunView):
             self._skip, self._unopened = True, error
             return open_store(self.IN_MEMORY, settings=settings)
 
-    def _record(self, given: list[Mapping[Any, Any]], batch: bool = False, call: bool = False) -> dict[str, Any]:
+    def _record(self, given: list[Mapping[Any, Any]], batch: bool = False, call: Put | None = None) -> dict[str, Any]:
         """Check rows, write them and return the last one as it was logged.
 
-        The row of a ``call`` was measured while it ran, and a path that it was given stays a path.
+        The row of a call brings what stores its objects. It was measured while it ran, and a path in it stays a path.
         """
         shapes, params = self._known
         if self._off:
@@ -462,7 +468,7 @@ class Tracker(RunView):
             if self._sampler is not None and not call:
                 levels = self._sampler.now()
                 given = [{**levels, **row} if isinstance(row, Mapping) else row for row in given]
-            rows = make_rows(given, params, self._put, files=self._log_files and not call)
+            rows = make_rows(given, params, call or self._put, files=self._log_files and not call)
             if self._fast and not call:
                 _remember(given, shapes)
             return self._write([row.wire for row in rows], rows[-1].shown, batch)
@@ -536,9 +542,14 @@ class Tracker(RunView):
             self._known = (set(), Row(shown, shown) if is_fast(wire) else Row(wire, shown))
 
     def _put(self, key: str, value: Any) -> str:
-        if self._skip:
-            return digest_of(value)
-        return self._session.put(key, value)
+        return self._store_object(key, value)[0]
+
+    def _store_object(self, key: str, value: Any) -> tuple[str, int]:
+        """Digest and size of an object, stored if there is a store; else the size is -1."""
+        return (digest_of(value), -1) if self._skip else self._session.stored(key, value)
+
+    def _store_again(self, key: str, digest: str, size_bytes: int) -> bool:
+        return self._skip or self._session.put_again(key, digest, size_bytes)
 
 
 def _settled(made: dict[str, Any], settings: Settings) -> dict[str, Any]:
