@@ -46,16 +46,16 @@ def _figures(func: Callable[..., Any], more: tuple[Any, ...], calls: int, repeat
         bare = diskcache.Cache(os.path.join(folder, "bare"), eviction_policy="none", cull_limit=0)
         stored = {"result": func(3, *more), "cache": "bench-run-1"}
         bare["key"] = stored
-        row: dict[str, object] = {}
         numbers = iter(range(10**9))
 
         def call(number: int, with_cache: bool = True) -> None:
             args = [number, *more]
             found = cache.call(func, args, {}, {}, "bench-run-1") if with_cache else None
-            track_call(func, args, {}, lambda made: row.update(tracker.log(made)), cached=found)
+            track_call(func, args, {}, tracker.log, cached=found)
 
         call(3)
-        logged = {key: value for key, value in row.items() if key not in ("track_id", "timestamp")}
+        entry = cache.read(str(cache.key(func, [3, *more], {}, {})))
+        logged = {key: value for key, value in tracker.latest.items() if key not in ("track_id", "timestamp")}
 
         def lookup_and_log() -> None:
             for _ in range(calls):
@@ -69,9 +69,9 @@ def _figures(func: Callable[..., Any], more: tuple[Any, ...], calls: int, repeat
         def write_and_call() -> None:
             for _ in range(calls):
                 number = next(numbers)
-                cache.key(func, [number, *more], {}, {})
-                bare.get(number)
-                bare.set(number, stored)
+                key = cache.key(func, [number, *more], {}, {})
+                bare.get(key)
+                bare.set(key, entry, tag="bench-run-1")
                 call(number, with_cache=False)
 
         def miss() -> None:

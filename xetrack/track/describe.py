@@ -72,11 +72,11 @@ def text_of(value: Any, limit: int, how: Text = repr) -> str:
 def is_short(value: Any, limit: int) -> bool:
     """Whether a value is its own description, as most arguments are."""
     kind = type(value)
+    if kind in _CONSTANTS:
+        return True
     if kind is str:
         return len(value) <= limit and (value.isascii() or _clean(value) == value)
-    if kind is int:
-        return bool(-_LARGE < value < _LARGE)
-    return kind in _CONSTANTS
+    return kind is int and bool(-_LARGE < value < _LARGE)
 
 
 _FAMILIES: tuple[tuple[Any, str], ...] = (
@@ -201,7 +201,7 @@ class _Description:
         self.inside.append(id(value))
         size, done = len(items), 0
         for place, item in enumerate(items):
-            if not is_short(item, self.limit):
+            if type(item) not in _CONSTANTS and not is_short(item, self.limit):
                 before = place + 1 - done  # short ones, and this
                 if before > self.left:
                     break
@@ -288,9 +288,9 @@ class _Description:
 
     def _record(self, value: Any, names: list[str]) -> str:
         if len(names) <= self.left and len(self.inside) < MAX_DEPTH:
-            pairs = list(_field_values(value, names))
+            pairs, limit = list(_field_values(value, names)), self.limit
             for _, inner in pairs:
-                if not is_short(inner, self.limit):
+                if type(inner) not in _CONSTANTS and not is_short(inner, limit):
                     break
             else:  # as in most configs: nothing in it is cut
                 self.left -= len(pairs)

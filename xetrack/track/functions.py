@@ -257,13 +257,14 @@ class _Call:
         if not records:  # as in most calls
             return
         columns = chain.from_iterable(unpack(name, value, limit) for name, value in records)
+        row = self.row
         for key, value in islice(columns, MAX_FIELDS):
-            if key in self.row or key in AUTOMATIC:
+            if key in row or key in AUTOMATIC:
                 self._warn("%r is left out, the column is taken already", key)
             elif not is_column(key):
                 self._warn("%r is left out, the name is too long for a column", key)
             else:
-                self.row[key] = value
+                row[key] = value
         if next(columns, None) is not None:
             self._warn("its arguments have more than %d fields, the others are left out", MAX_FIELDS)
 

@@ -16,6 +16,7 @@ from xetrack.track.describe import STOPS, field_names, type_name
 
 Kind = Literal["plain", "coroutine", "generator", "async generator"]
 
+_OBJECTS = ("self", "cls")
 _FLAGS = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 
@@ -63,7 +64,7 @@ def takes_object(func: Callable[..., Any], args: Sequence[Any]) -> bool:
     name of its first parameter tells: ``self`` or ``cls``.
     """
     inner = _innermost(func) if args else None
-    return type(inner) is FunctionType and _first_parameter(inner.__code__) in ("self", "cls")
+    return type(inner) is FunctionType and _first_parameter(inner.__code__) in _OBJECTS
 
 
 def _first_parameter(code: CodeType) -> str:
