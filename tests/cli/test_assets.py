@@ -136,7 +136,9 @@ def test_gc_frees_bytes_after_a_dry_run(call: Call, store: str, hashes: dict[str
     assert (dry["dry_run"], [file["hash"] for file in dry["files"]]) == (True, [hashes["model"]])
     assert Path(dry["files"][0]["path"]).stat().st_size == dry["freed_bytes"]
     assert "would free" in call("assets", "gc", store, "--dry-run").stdout
-    done = call("assets", "gc", store)
+    unasked = call("assets", "gc", store)
+    assert unasked.exit_code == 2 and "--yes" in unasked.stderr and len(stored(store).files()) == 2
+    done = call("assets", "gc", store, "--yes")
     assert f"freed {dry['freed_bytes']} bytes, files: 1" in done.stdout and hashes["model"] in done.stdout
     assert not Path(dry["files"][0]["path"]).exists() and len(stored(store).files()) == 1
     assert call("assets", "gc", store).stdout == "freed 0 bytes, files: 0\n"

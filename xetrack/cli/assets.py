@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +12,7 @@ import typer
 from xetrack.cli.commands import command
 from xetrack.cli.options import AsJson, Db, EngineName, Output, Place, TableName, opened_store
 from xetrack.cli.output import Format, print_json, print_rows
+from xetrack.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from xetrack.read.assets import AssetsView
@@ -104,6 +106,7 @@ def delete(
 def gc(
     db: Db,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would go.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     engine: EngineName = None,
     as_json: AsJson = False,
 ) -> None:
@@ -112,7 +115,13 @@ def gc(
     What a row still shows stays, and so does what is younger than an hour: a program may be about to name it.
     """
     with _opened(db, engine) as assets:
-        young = sum(waste.young for waste in assets.waste())
+        found = assets.waste()
+        young = sum(waste.young for waste in found)
+        going = len(found) - young
+        if going and not dry_run and not yes:
+            if not sys.stdin.isatty():
+                raise InvalidArgument("--yes", f"{going} files would be deleted, and there is nobody to ask")
+            typer.confirm(f"Delete {going} files for good?", abort=True, err=True)
         gone = assets.gc(dry_run=dry_run)
     freed_bytes = sum(waste.stored_bytes for waste in gone)
     if as_json:
