@@ -230,7 +230,7 @@ class _PastAssets(Assets):
     def _open(self, digest: str) -> BinaryIO | None:
         return self._assets._open(digest)
 
-    def _renew(self, digest: str) -> bool:
+    def renew(self, digest: str) -> bool:
         self._refuse()
 
     def _write(self, digest: str, *rest: Any) -> NoReturn:
