@@ -16,13 +16,15 @@ import sys
 from datetime import datetime, timezone
 from importlib import import_module
 
-from scripts import bench_append, bench_cache, bench_duckdb, bench_merge, bench_tables
+from scripts import bench_append, bench_cache, bench_duckdb, bench_merge, bench_peers, bench_tables
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a twentieth of the rows")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument("--peers", nargs="*", metavar="NAME", help="compare with other trackers instead, or only these")
+    parser.add_argument("--out", metavar="FILE", help="with --peers: where the JSON goes as well")
     parser.add_argument("--worker", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -31,6 +33,9 @@ def main() -> None:
         print(json.dumps(getattr(import_module(module), name)(*numbers)))
         return
 
+    if options.peers is not None:
+        bench_peers.main(options.quick, options.json, options.out, options.peers)
+        return
     quick = options.quick
     figures = [
         *bench_append.imports(5 if quick else 15),
