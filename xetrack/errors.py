@@ -255,7 +255,7 @@ class EventNotFound(NotFound):
     """No event of that id."""
 
     message = "There is no event {event_id!r}."
-    hint = "An event id is a writer and a number, such as k4w7aq2mzb3xn5ty-12."
+    hint = "An event id is a writer and a number, such as k4w7aq2mzb3xn5ty-12; `xt log DB` lists them."
 
     def __init__(self, event_id: str, /) -> None:
         self.event_id = event_id
@@ -269,6 +269,16 @@ class VersionNotFound(NotFound):
 
     def __init__(self, version: str, near: list[str], /) -> None:
         self.version, self.near = version, near
+
+
+class NothingToUndo(NotFound):
+    """A run that nothing deleted or rewound, or that is back already."""
+
+    message = "Nothing that hid rows of the run {track_id!r} is left to undo."
+    hint = "`xt log DB --track-id {track_id}` lists what happened to it; `xt undo DB EVENT_ID` undoes any of that."
+
+    def __init__(self, track_id: str, /) -> None:
+        self.track_id = track_id
 
 
 class CacheNotFound(NotFound):
@@ -372,7 +382,9 @@ class RunProtected(TableError):
     """A change that would reach a protected run."""
 
     message = "The run {track_id!r} is protected, so nothing was changed."
-    hint = "Lift the protection of the run first, or name another run."
+    hint = (
+        "Lift the protection first, by Reader.unprotect or `xt protect DB {track_id} --unprotect`, or name another run."
+    )
 
     def __init__(self, track_id: str, /) -> None:
         self.track_id = track_id

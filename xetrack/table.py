@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from xetrack.errors import ColumnNotFound, InvalidArgument, RunNotFound, RunProtected
-from xetrack.log.events import RunDeleted, TableReset, ValueSet
+from xetrack.log import events as ev
+from xetrack.log.events import RunDeleted, RunRewound, TableReset, ValueSet
+from xetrack.log.ranges import Frontier
+from xetrack.log.values import decode
 from xetrack.tables.base import Backend, Selection
 from xetrack.tables.frames import PYTHON_TYPES, frame, kind_of
 from xetrack.tables.layout import FIXED, Column
@@ -69,6 +72,11 @@ class Table:
         """Names of the columns: ``timestamp``, ``track_id``, the user's in order of first appearance."""
         with self._open() as (_, columns):
             return [*FIXED, *(column.name for column in columns)]
+
+    def names(self) -> dict[str, str]:
+        """Name of the column of each raw key, in their order."""
+        with self._open() as (_, columns):
+            return {column.key: column.name for column in columns}
 
     @property
     def dtypes(self) -> dict[str, type]:
@@ -283,6 +291,100 @@ class Table:
             writer.append(TableReset, to_disk=to_disk, seen=frontier)
             self._catch_up()
 
+    def rewind(self, writer: Writer, track_id: str, condition: Mapping[str, Any], to_disk: bool = False) -> int:
+        """Hide the rows of a run that lie past a point, such as ``{"step": 4000}``; return how many.
+
+        Several keys are compared in the order given: a row is past the point if its first
+        number is greater, or the same and its second is greater. A row without the number stays.
+        Which rows those are is decided now and recorded.
+
+        Raises:
+            ColumnNotFound: there is no such column; names near matches.
+            InvalidArgument: a column does not hold numbers.
+            RunProtected: the run is protected.
+        """
+        point = [decode(wire) for wire in condition.values()]
+        with self.store.locked():
+            with self._open() as (backend, columns):
+                if not self.count(track_id):
+                    return 0
+                chosen = [self._of_numbers(key, columns) for key in condition]
+                stored = [column for column in chosen if column.stored]
+                order = [*stored, *(column for column in chosen if not column.stored)]
+                records = backend.records(self.name, order, track_id, 0, None, False)
+                places = [len(FIXED) + order.index(column) for column in chosen]
+                numbers = [number for number, _ in backend.find(self.name, "track_id", track_id, track_id)]
+            past = [
+                number
+                for number, record in zip(numbers, records, strict=True)
+                if _is_past([record[place] for place in places], point)
+            ]
+            if not past:
+                return 0
+            self._refuse_protected(track_id)
+            writer.append(
+                RunRewound,
+                to_disk=to_disk,
+                run=track_id,
+                condition=dict(condition),
+                rows=self._projector().ids_of(self.name, past).to_wire(),
+                seen=self._frontier(),
+            )
+            self._catch_up()
+            return len(past)
+
+    def _of_numbers(self, key: str, columns: list[Column]) -> Column:
+        name = self.resolve(key)
+        column = next((column for column in columns if column.name == name), None)
+        if column is None or PYTHON_TYPES[column.type] not in (int, float):
+            raise InvalidArgument("rewind", f"the column {name!r} does not hold numbers")
+        return column
+
+    def undo(self, writer: Writer, events: Frontier, to_disk: bool = False) -> str:
+        """Cancel events of this table by a new one, and return its id."""
+        with self.store.locked():
+            self._catch_up()
+            made = writer.append(ev.EventUndone, to_disk=to_disk, events=events.to_wire(), seen=self._frontier())
+            self._catch_up()
+            return made.id
+
+    def protect(self, writer: Writer, track_id: str, to_disk: bool = False) -> int:
+        """Refuse changes of a run from now on; return how many rows it has.
+
+        Raises:
+            RunNotFound: the table has no rows of it; names near matches.
+        """
+        return self._guard(writer, ev.RunProtected, track_id, to_disk)
+
+    def unprotect(self, writer: Writer, track_id: str, to_disk: bool = False) -> int:
+        """Allow changes of a run again; return how many rows it has. Raises what ``protect`` does."""
+        return self._guard(writer, ev.RunUnprotected, track_id, to_disk)
+
+    def _guard(
+        self, writer: Writer, kind: type[ev.RunProtected | ev.RunUnprotected], track_id: str, to_disk: bool
+    ) -> int:
+        with self.store.locked():
+            self._catch_up()
+            count, standing = self.count(track_id), track_id in self.protected()
+            if not count and not standing:
+                raise RunNotFound(track_id, difflib.get_close_matches(track_id, self.runs()))
+            if standing is not (kind is ev.RunProtected):
+                writer.append(kind, to_disk=to_disk, run=track_id, seen=self._frontier())
+                self._catch_up()
+            return count
+
+    def protected(self) -> list[str]:
+        """Runs whose changes are refused, in alphabetical order."""
+        with self.store.locked():
+            self._catch_up()
+            known = self._projector().state(self.name).protected
+            return sorted(run for run, (_, standing) in known.items() if standing)
+
+    def has_read(self, writer: str, seq: int) -> bool:
+        """Whether an event of that id is in what was read of the log so far."""
+        with self.store.locked():
+            return self._projector().frontier(self.name).contains(writer, seq)
+
     def _frontier(self) -> dict[str, str]:
         return self._projector().frontier(self.name).to_wire()
 
@@ -292,9 +394,8 @@ class Table:
         return key if found is None else found.key
 
     def _refuse_protected(self, track_id: str | None) -> None:
-        protected = self._projector().state(self.name).protected
-        for run, (_, standing) in sorted(protected.items()):
-            if standing and track_id in (None, run) and self.count(run):
+        for run in self.protected():
+            if track_id in (None, run) and self.count(run):
                 raise RunProtected(run)
 
 
@@ -307,6 +408,16 @@ def _find(columns: list[Column], name: str) -> Column | None:
         if column.name == name:
             return column
     return None
+
+
+def _is_past(cells: list[Any], point: list[Any]) -> bool:
+    """Whether a row's numbers, compared one after the other, are greater."""
+    for cell, limit in zip(cells, point, strict=True):
+        if cell is None or cell != cell or cell < limit:
+            return False
+        if cell > limit:
+            return True
+    return False
 
 
 def _check_counts(**counts: Any) -> None:

@@ -26,6 +26,7 @@ FAMILIES = {
     "stats": "stats",
     "plots": "plot",
     "change": "set delete",
+    "history": "log blame undo protect",
     "export": "export",
     "importing": "import",
     "merge": "merge rebase copy",

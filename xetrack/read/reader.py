@@ -18,7 +18,9 @@ from xetrack.exchange.past import open_past
 from xetrack.read.asset_events import AssetEvents
 from xetrack.read.backends import checked, frame_of, polars_of, rows_of
 from xetrack.read.files import read_jsonl, read_logs
+from xetrack.read.history import BLAME, blame_lines, frame_of_lines, history_lines
 from xetrack.read.runs import runs_frame
+from xetrack.read.undo import undo, undo_run
 from xetrack.read.view import TableView
 from xetrack.store import Store, open_store
 from xetrack.track.cache_folder import delete_entries, read_entry, scan_entries
@@ -163,6 +165,77 @@ class Reader(TableView):
         name, wire = make_value(key, value, self._session.put)
         where_name, where_wire = make_condition(where_key, where_value)
         return self._table.set_where(self._session.writer, name, wire, where_name, where_wire, track_id)
+
+    def history(self, track_id: str | None = None, column: str | None = None) -> pd.DataFrame:
+        """Events behind the rows, newest first: one row per event and cell.
+
+        Columns: ``event_id`` str; ``time`` datetime64[us, UTC] (display only, the order is the
+        log's); ``kind`` of the event; ``table``; ``track_id`` and ``column`` of the cell; ``old``
+        and ``new``, its values as they were logged, ``None`` where it was empty; ``user``, ``host``,
+        ``pid``, ``script`` and ``commit`` of the writer, as far as they were known. What hides or
+        brings back whole rows is one row per run with no ``column``. Undone events are in it, and
+        so is their undo; see docs/history.md. Reads the log of the table once. An empty frame if
+        nothing matches.
+
+        >>> reader.history(column="loss").new.tolist()
+        [0.4, 0.9]
+        """
+        return frame_of_lines(history_lines(self._table, track_id, column))
+
+    def blame(self, track_id: str, column: str) -> pd.DataFrame:
+        """Which events set the cells that a run shows in a column, newest first.
+
+        Columns as in ``history``, and ``rows``: one row per event and value that it replaced,
+        with the number of rows of which that is so.
+
+        Raises:
+            RunNotFound: the table shows no such run; names near matches.
+            ColumnNotFound: likewise.
+        """
+        return frame_of_lines(blame_lines(self._table, track_id, column), BLAME)
+
+    def undo(self, event_id: str, batch: bool = False) -> int:
+        """Cancel an event by a new one, and return how many rows changed.
+
+        Any event but those about writers and redactions, of whichever table; an undo too, which
+        brings back what it cancelled. What came later stays as if the cancelled had never been.
+        One row is one event: ``batch`` means all rows of its ``log_batch``. What is undone already
+        stays so: 0 rows, and nothing is written.
+
+        Raises:
+            EventNotFound: no table of the store has it.
+            InvalidArgument: nothing can undo it.
+            RunProtected: a row of a protected run would change or go. Rows may come back.
+        """
+        others = [name for name in self._store.tables() if name != self._table.name]
+        tables = [self._table.name, *others]
+        return undo(self._store, event_id, tables, self._table.engine, batch=batch).rows_changed
+
+    def undo_run(self, track_id: str) -> int:
+        """Bring a deleted run back, and return how many rows came.
+
+        Cancels all that deleted it in this table; if nothing did, all that rewound it.
+
+        Raises:
+            RunNotFound: no run of that name ever logged a row; names near matches.
+            NothingToUndo: nothing deleted or rewound it, or that is undone already.
+        """
+        return undo_run(self._table, track_id).rows_changed
+
+    def protect(self, track_id: str) -> int:
+        """Refuse, from now on, what would set or hide rows of a run; return how many it has.
+
+        Binds ``set_value``, ``set_where``, ``delete_run``, ``reset``, ``rebase``, ``rewind``, and ``undo`` where
+        it would change or hide rows, of everyone who knows of it. Rows may still be logged.
+
+        Raises:
+            RunNotFound: the table has no such run; names near matches.
+        """
+        return self._table.protect(self._session.writer, track_id)
+
+    def unprotect(self, track_id: str) -> int:
+        """Allow changes of a run again; return how many rows it has. Raises what ``protect`` does."""
+        return self._table.unprotect(self._session.writer, track_id)
 
     @classmethod
     def read_db(

@@ -111,6 +111,21 @@ def make_condition(key: Any, value: Any) -> tuple[str, Any]:
     return str(key), encode(value, key, digest_of)
 
 
+def make_point(point: Any) -> dict[str, Any]:
+    """The numbers that rows may be past, by column.
+
+    Raises:
+        InvalidArgument: they are none.
+    """
+    if not isinstance(point, Mapping) or not point:
+        raise InvalidArgument("rewind", f"it is a dict such as {{'step': 4000}}, not {point!r}")
+    wires = {str(key): encode(value, key, digest_of) for key, value in point.items()}
+    for key, wire in wires.items():
+        if type(decode(wire)) not in (int, float) or decode(wire) != decode(wire):
+            raise InvalidArgument("rewind", f"{point!r} has no number for {key!r}")
+    return wires
+
+
 def _named(data: Mapping[Any, Any], params: Mapping[str, Any]) -> dict[str, Any]:
     named = check_keys(data)
     if params and not params.keys() >= named.keys():

@@ -36,6 +36,7 @@ from xetrack.track.rows import (
     is_fast,
     make_condition,
     make_params,
+    make_point,
     make_rows,
     make_value,
 )
@@ -88,6 +89,8 @@ class Tracker(RunView):
         events: Format of the log, ``"jsonl"`` or ``"msgpack"``.
         text_limit: Characters that the row of a tracked call keeps of a text.
         log_files: A ``Path`` as value stands for its file, which is stored as an asset.
+        rewind: Point to go on from, such as ``{"step": 4000}``: rows of the run ``track_id`` past it are
+            hidden, so that a training restarted from a checkpoint continues its curve.
         compress: Kept for programs written for 0.x: stored objects always are.
         rank_zero_only: In a distributed job (``RANK``, ``SLURM_PROCID``, ``OMPI_COMM_WORLD_RANK``,
             ``PMI_RANK``) only rank 0 logs; the others' trackers only run functions.
@@ -133,6 +136,7 @@ class Tracker(RunView):
         cache_code: bool = False,
         cache_wait: float = 0,
         rank_zero_only: bool = False,
+        rewind: Mapping[str, Any] | None = None,
     ) -> None:
         made = {name: value for name, value in dict(locals()).items() if name != "self"}
         settings = Settings.resolve(
@@ -146,11 +150,22 @@ class Tracker(RunView):
             on_error=on_error,
             text_limit=text_limit,
         )
+        if rewind is not None:
+            make_point(rewind)  # refuses what is none, before anything is made
+            if settings.track_id is None:
+                raise InvalidArgument("rewind", "it needs the track_id of the run that goes on")
         self.db = settings.db
         self.track_id = str(settings.track_id or generate_track_id())
         encode(self.track_id, "track_id")  # refuses what is no text, before anything is made
         #: What makes this tracker again in another process (copies.py).
-        self._made = {**made, **_settled(made, settings), "track_id": self.track_id, "params": None, "reset": False}
+        self._made = {
+            **made,
+            **_settled(made, settings),
+            "track_id": self.track_id,
+            "params": None,
+            "reset": False,
+            "rewind": None,
+        }
         self.raise_on_error = raise_on_error
         self.warnings = settings.warnings
         self.measurement_interval = measurement_interval
@@ -189,6 +204,8 @@ class Tracker(RunView):
         if reset and not self._skip:
             with self._tolerant():
                 self._table.reset(self._session.writer)
+        if rewind is not None:
+            self.rewind(rewind)
 
     # writing
 
@@ -285,6 +302,42 @@ class Tracker(RunView):
                 count = self._table.set_where(
                     self._session.writer, name, wire, where_name, where_wire, self.track_id, to_disk=self._to_disk
                 )
+        return count
+
+    def rewind(self, point: Mapping[str, Any]) -> int:
+        """Hide the rows of this run that lie past a point, such as ``{"step": 4000}``; return how many.
+
+        Several keys are compared in the order given: after ``{"epoch": 3, "step": 100}`` the rows
+        of later epochs go, and those of epoch 3 past step 100. A row without a number there stays.
+
+        Raises:
+            ColumnNotFound: the run has rows, but the table has no such column.
+            InvalidArgument: the point or a column is no number.
+            RunProtected: the run is protected.
+        """
+        condition = make_point(point)
+        return self._change(lambda writer: self._table.rewind(writer, self.track_id, condition, self._to_disk))
+
+    def protect(self) -> int:
+        """Refuse, from now on, what would set or hide rows of this run; return how many it has.
+
+        Rows may still be logged. ``Reader.protect`` says what is refused.
+
+        Raises:
+            RunNotFound: nothing was logged so far.
+        """
+        return self._change(lambda writer: self._table.protect(writer, self.track_id, self._to_disk))
+
+    def unprotect(self) -> int:
+        """Allow changes of this run again; return how many rows it has. Raises what ``protect`` does."""
+        return self._change(lambda writer: self._table.unprotect(writer, self.track_id, self._to_disk))
+
+    def _change(self, change: Callable[[Any], int]) -> int:
+        """What a change of this run returns; 0 where there is no store."""
+        count = 0
+        with self._tolerant():
+            if not self._skip:
+                count = change(self._session.writer)
         return count
 
     def flush(self) -> None:
