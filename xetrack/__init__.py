@@ -14,8 +14,10 @@ from xetrack.errors import XetrackError
 if TYPE_CHECKING:
     from xetrack.config import rank as rank
     from xetrack.exchange.copy import copy as copy
+    from xetrack.exchange.diff import diff as diff
     from xetrack.exchange.exporters import export as export
     from xetrack.exchange.importers import import_data as import_data
+    from xetrack.exchange.materialise import replay as replay
     from xetrack.exchange.merge import merge as merge
     from xetrack.exchange.rebase import rebase as rebase
     from xetrack.exchange.redaction import redact as redact
@@ -33,6 +35,7 @@ __all__ = [
     "__version__",
     "compact",
     "copy",
+    "diff",
     "export",
     "get_backend",
     "import_data",
@@ -40,6 +43,7 @@ __all__ = [
     "rank",
     "rebase",
     "redact",
+    "replay",
     "set_backend",
 ]
 
@@ -48,6 +52,7 @@ _ROOMS = {
     "Tracker": "xetrack.track.tracker",
     "compact": "xetrack.store",
     "copy": "xetrack.exchange.copy",
+    "diff": "xetrack.exchange.diff",
     "export": "xetrack.exchange.exporters",
     "get_backend": "xetrack.read.backends",
     "import_data": "xetrack.exchange.importers",
@@ -55,6 +60,7 @@ _ROOMS = {
     "rank": "xetrack.config",
     "rebase": "xetrack.exchange.rebase",
     "redact": "xetrack.exchange.redaction",
+    "replay": "xetrack.exchange.materialise",
     "set_backend": "xetrack.read.backends",
 }
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from tests.cli.conftest import Call
+from tests.unit.test_past import events
 from xetrack import Reader
 
 
@@ -41,3 +42,18 @@ def test_foreign_file_is_left_alone(call: Call, tmp_path: Path) -> None:
     path.write_text("mine")
     assert call("replay", str(path)).exit_code == 1
     assert path.read_text() == "mine"
+
+
+def test_past_state_goes_to_a_store_of_its_own(call: Call, store: str, tmp_path: Path) -> None:
+    past = str(tmp_path / "past.db")
+    moment = events(store)[1].id
+    result = call("replay", store, "--at", moment, "--to", past, "--json")
+    assert (result.exit_code, json.loads(result.stdout)) == (0, [{"table": "default", "rows": 2}])
+    assert call("head", past, "--csv").stdout == call("head", store, "--at", moment, "--csv").stdout
+    assert call("replay", store, "--at", moment, "--to", past).exit_code == 2
+
+
+def test_moment_without_a_target_exits_2(call: Call, store: str) -> None:
+    result = call("replay", store, "--at", "-1h")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--to" in result.stderr or "`to`" in result.stderr

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import pytest
 
 from tests.conftest import Git
-from xetrack import Reader, Tracker
+from xetrack import Reader, Tracker, compact
 from xetrack.errors import (
     AssetNotFound,
     EventNotFound,
@@ -187,6 +187,17 @@ def test_moment_to_come_follows_the_log(store: str) -> None:
     with Tracker(store, track_id=RUN) as tracker:
         tracker.log({"a": 9})
         assert len(reader) == 4
+
+
+def test_compaction_changes_nothing_of_the_past(db: str) -> None:
+    for step in (1, 2, 3):
+        with Tracker(db, track_id=RUN) as tracker:
+            tracker.log({"step": step})
+    second = events(db)[1].id
+    reader = Reader(db, at=second)
+    assert reader.to_df()["step"].tolist() == [1, 2]
+    assert compact(db).tables
+    assert reader.to_df()["step"].tolist() == Reader(db, at=second).to_df()["step"].tolist() == [1, 2]
 
 
 def test_run_that_went_on_after_the_moment_was_running(store: str) -> None:

@@ -31,6 +31,7 @@ FAMILIES = {
     "importing": "import",
     "merge": "merge rebase copy",
     "redact": "redact",
+    "diff": "diff",
     "assets": "assets",
     "cache": "cache",
     "benchmark": "validate summary",

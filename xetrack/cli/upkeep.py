@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from xetrack.cli.commands import command
-from xetrack.cli.options import AsJson, Db, EngineName, opened_store
+from xetrack.cli.options import AsJson, At, Db, EngineName, opened_store
 from xetrack.cli.output import Format, print_json, print_rows
 
 
@@ -18,11 +18,22 @@ def register(app: typer.Typer) -> None:
     command(app)(compact)
 
 
-def replay(db: Db, engine: EngineName = None, as_json: AsJson = False) -> None:
-    """Make all tables again from the log, and print how many rows each has."""
-    with opened_store(db, engine, None) as (store, _):
-        store.replay()
-        rows = [(name, store.table(name).count()) for name in store.tables()]
+def replay(
+    db: Db,
+    at: At = None,
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="NEW", help="Make a store there with what was there at that moment.")
+    ] = None,
+    engine: EngineName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make all tables again from the log, and print how many rows each has.
+
+    With --to these are the tables of a new store, which holds the events up to --at, or all there are.
+    """
+    import xetrack
+
+    rows = list(xetrack.replay(db, at=at, to=to, engine=engine).items())
     print_rows(["table", "rows"], rows, Format.JSON if as_json else Format.TABLE)
 
 

@@ -109,6 +109,22 @@ class Replay:
         known = dict.fromkeys(text for column in self.columns for text in (column.name, column.key))
         return ColumnNotFound(name, difflib.get_close_matches(name, known))
 
+    @property
+    def path(self) -> Path:
+        """The file that holds the rows, for SQL over more than one replay; see ``selection``."""
+        return self._folder / "values.db"
+
+    def selection(self, schema: str) -> str:
+        """What selects place, event id, run and wire values as JSON of all rows, ``path`` attached as ``schema``."""
+        if not self._values.has(self._table):
+            return "SELECT 0 AS place, '' AS id, '' AS run, NULL AS more WHERE 0"
+        more = OVERFLOW if len(self.columns) > len(FIXED) else "NULL"
+        event_id = "substr(timestamp, 1, instr(timestamp, ' ') - 1)"
+        return (
+            f"SELECT _rowid_ AS place, {event_id} AS id, track_id AS run, {more} AS more "
+            f"FROM {schema}.{quote(self._table)}"
+        )
+
     def rows(self, track_id: str | None = None, where: str | None = None) -> Iterator[LoggedRow]:
         """Rows in the order of the log: of one run, and those where an SQL condition over the table holds.
 

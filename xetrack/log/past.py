@@ -157,19 +157,21 @@ class PastLog(Log):
         return self.upto is None or event_key(event) <= self.upto or isinstance(event, PayloadRedacted)
 
     def scan(self, table: str, name: str, offset: int = 0, end: int | None = None) -> Iterator[Chunk]:
-        if name == _EXTRA:
-            extra = list(self._redactions(table))[offset:end]
-            if extra:
-                yield Chunk([*extra], offset, offset + len(extra), [], len(extra), _raw(name, extra))
-            return
-        for chunk in self.log.scan(table, name, offset, end):
-            if self.upto is None or all(map(self.counts, chunk.events)):
+        for chunk in self.scan_whole(table, name, offset, end):
+            if name == _EXTRA or self.upto is None or all(map(self.counts, chunk.events)):
                 yield chunk
                 continue
             events = [event for event in chunk.events if self.counts(event)]
             dropped = {event.id.rpartition("-")[0] for event in chunk.events if not self.counts(event)}
             self.went_on.setdefault(table, set()).update(dropped)
             yield chunk._replace(events=events, raw=_raw(name, events))
+
+    def scan_whole(self, table: str, name: str, offset: int = 0, end: int | None = None) -> Iterator[Chunk]:
+        """Events as the log has them, later ones too."""
+        if name != _EXTRA:
+            yield from self.log.scan(table, name, offset, end)
+        elif extra := list(self._redactions(table))[offset:end]:
+            yield Chunk([*extra], offset, offset + len(extra), [], len(extra), _raw(name, extra))
 
     def first_clock(self, table: str, name: str, offset: int = 0) -> int | None:
         if name == _EXTRA:
