@@ -34,7 +34,7 @@ from xetrack.log.log import Facts, FileLog, Log, MemoryLog, check_table
 from xetrack.table import Table
 from xetrack.tables.assets import summary
 from xetrack.tables.base import Backend
-from xetrack.tables.files import is_foreign, refuse_foreign, tables_file
+from xetrack.tables.files import is_foreign, refuse_foreign, set_aside_without_log, tables_file
 from xetrack.tables.keeper import Engine, Keeper, make_tables
 from xetrack.tables.projector import Projector
 from xetrack.tables.sqlite import is_tables_file
@@ -136,9 +136,13 @@ class Store:
                 refuse_foreign(tables_file(path, "duckdb"), "duckdb")
             if there:
                 return
+            # In a work tree of git it is a checkout that took the log away, and brings it back.
+            begins_anew = create and head_of(path.parent) is not None
             for engine in ENGINES:
                 if self.keeper(engine).has_rows():
-                    raise TablesWithoutLog(tables_file(path, engine))
+                    if not begins_anew:
+                        raise TablesWithoutLog(tables_file(path, engine))
+                    set_aside_without_log(tables_file(path, engine))
             if not create:
                 raise StoreNotFound(path, near(path))
             self.log.create()

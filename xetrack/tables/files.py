@@ -19,6 +19,8 @@ from xetrack.tables.sqlite import is_tables_file
 logger = logging.getLogger("xetrack")
 #: Ends of the names of what engines keep beside a file.
 _BESIDE = ("-wal", "-shm", "-journal", ".wal")
+#: Why tables are put aside, as their names say.
+_ASIDE = ("damaged", "without-log")
 
 
 def tables_file(store: Path, engine: str) -> Path:
@@ -78,7 +80,8 @@ def has_rows(path: Path, engine: str = "sqlite") -> bool:
 def remove(path: Path, engine: str) -> bool:
     """Delete tables, with what an engine keeps beside them and what was put aside; False if there are none of ours."""
     found = False
-    for file in (path, *path.parent.glob(f"{glob.escape(path.name)}.damaged-*")):
+    aside = [kept for why in _ASIDE for kept in path.parent.glob(f"{glob.escape(path.name)}.{why}-*")]
+    for file in (path, *aside):
         if file.is_file() and (is_tables_file(file) if engine == "sqlite" else has_rows(file, engine)):
             found = True
             file.unlink(missing_ok=True)
@@ -89,15 +92,31 @@ def remove(path: Path, engine: str) -> bool:
 
 def set_aside(path: Path) -> None:
     """Rename what is left of damaged tables; nothing is overwritten."""
+    kept = _renamed(path, "damaged")
+    if kept is not None:
+        logger.warning("%s could not be read: it is %s now, the tables are new.", path, kept.name)
+
+
+def set_aside_without_log(path: Path) -> None:
+    """Rename tables whose log a checkout took away, so that another can begin in their place."""
+    kept = _renamed(path, "without-log")
+    if kept is not None:
+        logger.warning("%s has no log in this work tree: it is %s now, a new store begins.", path, kept.name)
+
+
+def _renamed(path: Path, why: str) -> Path | None:
     for suffix in _BESIDE:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{path}{suffix}")
     count = 1
-    while os.path.lexists(f"{path}.damaged-{count}"):
+    while os.path.lexists(f"{path}.{why}-{count}"):
         count += 1
-    with contextlib.suppress(FileNotFoundError):
-        os.rename(path, f"{path}.damaged-{count}")
-        logger.warning("%s could not be read: it is %s.damaged-%d now, the tables are new.", path, path.name, count)
+    kept = Path(f"{path}.{why}-{count}")
+    try:
+        os.rename(path, kept)
+    except FileNotFoundError:
+        return None
+    return kept
 
 
 def writable(path: Path) -> bool:

@@ -158,8 +158,11 @@ class SqliteTables(SqliteReading):
         self.conn.run("BEGIN")
         try:
             yield
-        finally:
-            self.conn.run("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):  # damaged tables may have been closed meanwhile
+                self.conn.run("ROLLBACK")
+            raise
+        self.conn.run("COMMIT")
 
     def changed_elsewhere(self) -> bool:
         """Whether another connection committed since this was last asked, or may have."""
