@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Call
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Git
 from tests.test_readme import BLOCK, _matches, _run_console
 from xetrack import Reader, Tracker
 
@@ -89,7 +89,8 @@ def test_absent_source_exits_3_and_names_near_matches(call: Call, store: str, tm
     assert not (tmp_path / "new.db.events").exists()
 
 
-def test_page_about_merging_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_page_about_merging_does_what_it_says(tmp_path: Path, git: Git, monkeypatch: pytest.MonkeyPatch) -> None:
+    git(tmp_path, "init", "-q")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(platform, "node", lambda: "lab")
     names: dict[str, Any] = {}
@@ -108,4 +109,4 @@ def test_page_about_merging_does_what_it_says(tmp_path: Path, monkeypatch: pytes
         else:
             _run_console(body)
             checked += 1
-    assert checked >= 6
+    assert checked >= 7

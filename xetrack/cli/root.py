@@ -32,6 +32,7 @@ FAMILIES = {
     "merge": "merge rebase copy",
     "redact": "redact",
     "diff": "diff",
+    "git": "git",
     "assets": "assets",
     "cache": "cache",
     "benchmark": "validate summary",

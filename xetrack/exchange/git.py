@@ -136,6 +136,38 @@ def _asked_for(folder: Path, *command: str) -> bytes:
     return done.stdout
 
 
+class WorkTree:
+    """The work tree around a folder: where git keeps what, and what it thinks of files. ``top`` is its root.
+
+    Raises:
+        GitFailed: there is none, or no git.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.top = Path(self._said(folder, "rev-parse", "--show-toplevel"))
+        #: Where the hooks are, ``core.hooksPath`` and linked work trees considered.
+        self.hooks = self.top / self._said(self.top, "rev-parse", "--git-path", "hooks")
+        self.common = self.top / self._said(self.top, "rev-parse", "--git-common-dir")
+
+    @staticmethod
+    def _said(folder: Path, *command: str) -> str:
+        return run(folder, *command).removesuffix("\n")
+
+    def files(self, *patterns: str, tracked_only: bool = False) -> list[str]:
+        """Paths from the top that match, of files that git tracks, or that are there."""
+        which = ("--cached",) if tracked_only else ("--cached", "--others")
+        listed = _asked_for(self.top, "ls-files", "-z", *which, "--", *patterns)
+        return sorted(set(map(os.fsdecode, listed.split(b"\0")[:-1])))
+
+    def ignored(self, path: str) -> str | None:
+        """What has git ignore an untracked file, such as ``.gitignore:3:*.events``; None if nothing does."""
+        said = _output(self.top, "check-ignore", "--verbose", "--no-index", "--", path)
+        if not said:
+            return None
+        place = os.fsdecode(said).partition("\t")[0]  # source:line:pattern
+        return None if place.split(":", 2)[-1].startswith("!") else place
+
+
 class Revision:
     """The files of one revision, read from git's objects: nothing is checked out. Close it when done."""
 
