@@ -60,6 +60,7 @@ class Settings:
     ``adopt="never"`` refuses a database of 0.x instead of taking it over where it is opened.
     ``text_limit`` is the number of characters that tracked calls keep of a text.
     ``heartbeat_s`` is the time between two signs of life of a writer, 0 for none.
+    ``live`` keeps the tables up for other SQL clients while a tracker is open.
     ``autocompact`` has a store packed by whoever closes it, once it has hundreds of finished segments.
     """
 
@@ -75,6 +76,7 @@ class Settings:
     disabled: bool = False
     text_limit: int = TEXT_LIMIT
     heartbeat_s: float = HEARTBEAT_S
+    live: bool = True
     autocompact: bool = False
     adopt: Adopt = "auto"
 
@@ -123,6 +125,7 @@ class Settings:
             disabled=_flag("XETRACK_DISABLED", env, False),
             text_limit=_limit(env.get("XETRACK_TEXT_LIMIT") or None if text_limit is None else text_limit),
             heartbeat_s=_seconds("XETRACK_HEARTBEAT_S", env, HEARTBEAT_S),
+            live=_flag("XETRACK_LIVE", env, True),
             autocompact=_flag("XETRACK_AUTOCOMPACT", env, False),
             adopt=cast(Adopt, _one_of("XETRACK_ADOPT", env.get("XETRACK_ADOPT") or None, Adopt)),
         )

@@ -11,7 +11,7 @@ import contextlib
 import difflib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
@@ -212,6 +212,13 @@ class Store:
         """Apply everything that was logged to one table before this call."""
         self.log.look(table)
         self.keeper(engine).guarded(lambda projector: projector.catch_up(table))
+
+    def keep_up(self, table: str, wanted: Callable[[], bool], limit_bytes: int) -> bool:
+        """Apply some of what was logged, if it is still ``wanted``; tell if there was any."""
+        with self.locked():
+            if not wanted() or not self.log.exists():
+                return False
+            return self.keeper().guarded(lambda projector: projector.catch_up(table, limit_bytes=limit_bytes))
 
     def flush(self, engine: str | None = None) -> None:
         """Catch up, and let other SQL clients see the rows; of DuckDB tables only if copying them is cheap."""

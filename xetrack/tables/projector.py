@@ -79,8 +79,12 @@ class Projector:
 
     # keeping up
 
-    def catch_up(self, table: str) -> bool:
-        """Apply all that was logged to the table before this call; tell whether anything was new."""
+    def catch_up(self, table: str, *, limit_bytes: int | None = None) -> bool:
+        """Apply all that was logged to the table before this call; tell whether anything was new.
+
+        With ``limit_bytes`` no more than that of each segment, unless the table has to be made anew: what
+        is left is there for the next call.
+        """
         segments = self.log.segments(table)
         memory = self._memory.get(table)
         if memory is None or memory.state is None:
@@ -102,7 +106,7 @@ class Projector:
             elif not self._repacked(table, segments, memory) or self._replaced(table, segments, memory.checkpoints):
                 self._rebuild(table, segments)
             else:
-                self._advance(table, segments, memory)
+                self._advance(table, _clipped(segments, memory.checkpoints, limit_bytes), memory)
             return True
 
     def replay(self, table: str) -> None:
@@ -286,6 +290,23 @@ class Projector:
         memory.state, memory.seen, memory.numbers = run.state, run.seen, run.numbers
         memory.checkpoints = {**checkpoints, **news}
         self.log.clock.witness(run.state.last_clock)
+
+
+def _clipped(
+    segments: list[SegmentInfo], checkpoints: dict[str, Checkpoint], limit_bytes: int | None
+) -> list[SegmentInfo]:
+    """The segments as if they had grown by so much at most; nobody takes such a one for read to its end."""
+    if limit_bytes is None:
+        return segments
+    found = []
+    for segment in segments:
+        known = checkpoints.get(segment.name)
+        end = (known.offset if known else 0) + limit_bytes
+        # Where that was the end already, a line is longer than the limit.
+        if segment.size > end and not segment.name.endswith(".zst") and not (known and known.size == end):
+            segment = segment._replace(size=end, mtime_ns=-1)
+        found.append(segment)
+    return found
 
 
 def _ends(segments: list[SegmentInfo]) -> dict[str, int]:

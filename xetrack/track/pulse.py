@@ -1,8 +1,8 @@
-"""The one thread of a process that lives beside its trackers: it writes their heartbeats.
+"""The one thread of a process that lives beside its trackers: heartbeats, and tables that other clients read.
 
 It begins with the first event, ends by itself with the last tracker, never keeps
 a program alive and is not there while the process forks. `log()` does not wait
-for it.
+for it: what it projects it does in slices, and rests longer than it works.
 """
 
 from __future__ import annotations
@@ -23,6 +23,14 @@ from xetrack.errors import XetrackError
 if TYPE_CHECKING:
     from xetrack.track.session import Session
 
+#: Time from one look at what is new to the next.
+_INTERVAL_S = 0.5
+#: Bytes of a segment that are projected at a time, some thousand rows.
+_SLICE_BYTES = 256 << 10
+#: How long it rests after a slice, in terms of what the slice took: the program has the rest of the time.
+_REST = 2.0
+#: A slice that took so long was a table made anew: then it rests longer, or a log that needs it often costs too much.
+_LONG_S, _LONG_REST = 1.0, 10.0
 #: How long a fork waits for the thread to finish what it is doing.
 _FORK_WAIT_S = 10.0
 #: What asks a program to stop and by default does so at once. Ctrl-C is an exception already.
@@ -38,11 +46,15 @@ class Pulse:
         self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
         self._thread: threading.Thread | None = None
         self._resting = False
+        self._tables_due_s = 0.0
 
     def join(self, session: Session) -> None:
         """Look after a session from now on."""
         with self._changed:
-            session.due_s = time.monotonic() + session.store.settings.heartbeat_s
+            now_s = time.monotonic()
+            session.due_s = now_s + session.store.settings.heartbeat_s
+            if not self._sessions:
+                self._tables_due_s = now_s + _INTERVAL_S
             self._sessions.add(session)
             self._start()
             self._changed.notify_all()
@@ -71,19 +83,25 @@ class Pulse:
                 if self._resting or not sessions:
                     self._thread = None
                     return
-                wait_s = min(session.due_s for session in sessions) - time.monotonic()
+                due_s = [session.due_s for session in sessions if session.store.settings.heartbeat_s]
+                if any(map(_projected, sessions)):
+                    due_s.append(self._tables_due_s)
+                wait_s = min(due_s) - time.monotonic()
                 del sessions  # a tracker that nobody holds any more may go while this waits
                 if wait_s > 0:
                     self._changed.wait(wait_s)
                     continue
             self._beat()
+            if time.monotonic() >= self._tables_due_s:
+                rest_s = self._keep_up()
+                self._tables_due_s = time.monotonic() + rest_s
 
     def _beat(self) -> None:
         """A heartbeat for each writer that is due; sessions of one process may share one."""
         beaten = set()
         for session in self.sessions():
             now_s = time.monotonic()
-            if now_s < session.due_s:
+            if now_s < session.due_s or not session.store.settings.heartbeat_s:
                 continue
             session.due_s = now_s + session.store.settings.heartbeat_s
             writer = session.current
@@ -91,6 +109,23 @@ class Pulse:
                 beaten.add(id(writer))
                 with contextlib.suppress(XetrackError, OSError, sqlite3.Error):
                     writer.beat()
+
+    def _keep_up(self) -> float:
+        """Project a slice of what is new in each table, and tell how long to rest."""
+        started_s = time.monotonic()
+        is_behind = False
+        done = set()
+        for session in self.sessions():
+            place = (str(session.store.path), session.table)
+            if not _projected(session) or place in done or self._resting:
+                continue
+            done.add(place)
+            with contextlib.suppress(XetrackError, OSError, sqlite3.Error):
+                is_behind |= session.keep_up(_SLICE_BYTES)
+        took_s = time.monotonic() - started_s
+        if took_s > _LONG_S:
+            return _LONG_REST * took_s
+        return _REST * took_s if is_behind else _INTERVAL_S
 
     # -- forks
 
@@ -102,6 +137,10 @@ class Pulse:
         if thread is not None and thread is not threading.current_thread():
             thread.join(_FORK_WAIT_S)
 
+    def end(self) -> None:
+        """At the end of the program: see that the thread is gone, if that takes no time."""
+        self.rest()
+
     def go_on(self) -> None:
         with self._changed:
             self._resting = False
@@ -109,7 +148,12 @@ class Pulse:
 
 
 def _wanted(session: Session) -> bool:
-    return session.store.settings.heartbeat_s > 0
+    return session.store.settings.heartbeat_s > 0 or _projected(session)
+
+
+def _projected(session: Session) -> bool:
+    """Whether other clients may read the session's tables: DuckDB's are files that are replaced, not kept up."""
+    return session.store.settings.live and session.store.settings.engine == "sqlite"
 
 
 pulse = Pulse()

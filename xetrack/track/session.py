@@ -117,6 +117,10 @@ class Session:
             self.store.compact_if_many(self.table)
         self.store.close()
 
+    def keep_up(self, limit_bytes: int) -> bool:
+        """Project some of what was logged, while this session is open; tell if there was any."""
+        return self.store.keep_up(self.table, lambda: self.current is not None, limit_bytes)
+
     def stop(self, number: int) -> None:
         """Seal the segment, because of a signal that ends the process; the tables are left to the next reader."""
         with self._lock:
@@ -168,6 +172,7 @@ def _close_all() -> None:
     error = sys.exc_info()[1] or _uncaught()
     for session in list(_sessions):
         session.close_silently(error)
+    pulse.end()
 
 
 def _forked() -> None:
