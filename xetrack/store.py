@@ -300,11 +300,11 @@ class Store:
 
     def compact_if_many(self, table: str) -> None:
         """Pack the store if that was asked for, is worth it and nobody else is at it; never in a git work tree."""
-        from xetrack.log.compaction import finished, only_one
-
         log = self.log
         if not self.settings.autocompact or not isinstance(log, FileLog) or head_of(log.path) is not None:
             return
+        from xetrack.log.compaction import finished, only_one
+
         if finished(log, table) > MANY_SEGMENTS:
             with only_one(log.folder(table)) as alone:
                 if alone:

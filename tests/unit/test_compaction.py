@@ -16,6 +16,7 @@ import zstandard
 
 import xetrack
 from tests.conftest import Git
+from tests.faults import kill_at_every_call
 from xetrack import Reader, Tracker
 from xetrack.log.codec import jsonl
 from xetrack.log.compaction import compact
@@ -288,3 +289,21 @@ def test_readers_of_a_store_see_every_row_while_it_is_packed(db: str) -> None:
         assert len(reader) == run * 4
     assert process.returncode == 0
     assert len(_fresh_rows(db)) == run * 4
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_killed_before_any_call_of_the_system_it_leaves_the_same_rows(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    root.mkdir()
+    db = str(root / "track.db")
+    _fill(db)
+    before = _rows(db)
+
+    def check() -> None:
+        assert _rows(db) == before == _fresh_rows(db)
+        assert open_store(db).verify().ok
+
+    def pack() -> None:
+        compact(FileLog(f"{db}.events"), in_git=False, pack_bytes=2000)
+
+    assert kill_at_every_call(root, pack, check) > 10

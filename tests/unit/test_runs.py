@@ -121,7 +121,7 @@ def test_run_that_is_taken_up_again_is_as_its_last_writer_left_it(db: str) -> No
 def test_process_that_is_ended_by_a_signal(db: str, number: int, state: str) -> None:
     process = _start(db, "a")
     assert _states(db) == {"a": "running"}
-    assert _end(process, number) in (-number, 1)  # 1: what Python may make of Ctrl-C
+    assert _end(process, number) == -number
     assert _states(db) == {"a": state}
     ends = [event for event in _events(db) if isinstance(event, WriterEnded)]
     assert [(event.state, event.signal) for event in ends] == ([] if state == "died" else [("stopped", number)])
