@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -141,6 +142,22 @@ class Output:
         return _SUFFIXES.get(Path(self.out or "").suffix.lower(), Format.TABLE)
 
     @property
+    def for_eyes(self) -> bool:
+        """Whether it is a table on a terminal, which need not be complete."""
+        return self.format is Format.TABLE and self.out is None and sys.stdout.isatty()
+
+    @property
+    def chooses(self) -> bool:
+        """Whether some of the rows or columns are asked for."""
+        return self.where is not None or self.n is not None or bool(self.sort or self.columns)
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Have what is printed go where it is to."""
+        with written(self.out):
+            yield
+
+    @property
     def order(self) -> list[str]:
         """Columns to sort by."""
         return names_of(self.sort)
@@ -172,7 +189,7 @@ class Output:
 
     def show_list(self, name: str, values: Iterable[Any]) -> None:
         """Print those values of one column that are asked for: a line each, a plain array in JSON."""
-        if self.where is not None or self.sort or self.columns or self.n is not None:
+        if self.chooses:
             from xetrack.read.selection import choose
 
             values = [row[0] for row in choose([name], ([value] for value in values), **self.wanted())[1]]

@@ -23,6 +23,7 @@ from xetrack.errors import XetrackError
 FAMILIES = {
     "rows": "head tail ls columns",
     "query": "sql",
+    "runs": "runs show compare best",
     "stats": "stats",
     "plots": "plot",
     "change": "set delete",
@@ -38,7 +39,6 @@ FAMILIES = {
     "benchmark": "validate summary",
     "versions": "versions",
     "models": "models",
-    "runs": "runs",
     "upkeep": "replay verify compact",
 }
 INTERRUPTED = 130
@@ -103,8 +103,8 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     name="xt",
     cls=_Commands,
-    help="Look at, change and check an experiment store.",
-    no_args_is_help=True,
+    help="Look at, change and check an experiment store. Without a command: the stores of this folder.",
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -125,12 +125,19 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    ctx: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the release and exit.")
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show a traceback if a command fails.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Without a command: the stores of this folder as JSON.")
+    ] = False,
 ) -> None:
-    pass
+    if ctx.invoked_subcommand is None:
+        from xetrack.cli import here
+
+        here.show(as_json=as_json)
 
 
 def main() -> None:
