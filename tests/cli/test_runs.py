@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
+import subprocess
+import sys
 from datetime import datetime
 
 import pytest
 
 from tests.cli.conftest import Call
+from tests.conftest import ROOT
 from xetrack import Reader, Tracker
 
 ENGINES = ["sqlite", "duckdb"]
@@ -36,14 +38,13 @@ def test_run_that_is_logged_to_is_running(call: Call, db: str) -> None:
     assert row["state"] == "finished"
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks are missing on this system")
+@pytest.mark.skipif(sys.platform == "win32", reason="signals differ there")
 def test_run_of_a_process_that_vanished_died(call: Call, db: str) -> None:
-    child = os.fork()
-    if not child:
-        tracker = Tracker(db, track_id="r")
-        tracker.log({"loss": 1.0})
-        os.kill(os.getpid(), 9)
-    os.waitpid(child, 0)
+    code = (
+        "import os, signal, sys; from xetrack import Tracker; tracker = Tracker(sys.argv[1], track_id='r'); "
+        "tracker.log({'loss': 1.0}); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, db], cwd=ROOT).returncode == -9
     (row,) = json.loads(call("runs", db, "--json").stdout)
     assert row["state"] == "died"
 

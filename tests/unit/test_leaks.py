@@ -93,3 +93,25 @@ def test_tables_in_a_temporary_place_go_with_their_reader(
     del reader
     gc.collect()
     assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_tracker_is_let_go_in_the_thread_that_another_one_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The collector may run anywhere: also in a thread whose start is being waited for."""
+    start = threading.Thread.start
+    stuck: list[bool] = []
+
+    def start_and_wait(thread: threading.Thread) -> None:
+        if thread.name == "xetrack-pulse":
+            collector = threading.Thread(target=tracker.close)
+            start(collector)
+            collector.join(5)
+            stuck.append(collector.is_alive())
+        start(thread)
+
+    tracker = Tracker(str(tmp_path / "first.db"))
+    monkeypatch.setattr(threading.Thread, "start", start_and_wait)
+    with Tracker(str(tmp_path / "second.db")) as other:
+        other.log({"x": 1})
+    assert stuck == [False]

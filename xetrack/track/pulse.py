@@ -56,8 +56,8 @@ class Pulse:
             if not self._sessions:
                 self._tables_due_s = now_s + _INTERVAL_S
             self._sessions.add(session)
-            self._start()
             self._changed.notify_all()
+        self._start()
 
     def leave(self, session: Session) -> None:
         """Look after it no longer. The thread ends with its last session."""
@@ -70,11 +70,19 @@ class Pulse:
             return list(self._sessions)
 
     def _start(self) -> None:
-        if self._thread is None and not self._resting and any(map(_wanted, self._sessions)):
-            thread = threading.Thread(target=self._run, name="xetrack-pulse", daemon=True)
-            with contextlib.suppress(RuntimeError):  # no more threads, or the interpreter is ending
-                thread.start()
-                self._thread = thread
+        """Have the thread run if anyone needs it.
+
+        Not under the lock: a new thread is waited for, and the garbage collector may close a session in it.
+        """
+        with self._changed:
+            if self._thread is not None or self._resting or not any(map(_wanted, self._sessions)):
+                return
+            thread = self._thread = threading.Thread(target=self._run, name="xetrack-pulse", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # no more threads, or the interpreter is ending
+            with self._changed:
+                self._thread = None
 
     def _run(self) -> None:
         while True:
@@ -135,7 +143,8 @@ class Pulse:
             self._resting, thread = True, self._thread
             self._changed.notify_all()
         if thread is not None and thread is not threading.current_thread():
-            thread.join(_FORK_WAIT_S)
+            with contextlib.suppress(RuntimeError):  # it is about to be started, and will find that it is to rest
+                thread.join(_FORK_WAIT_S)
 
     def end(self) -> None:
         """At the end of the program: see that the thread is gone, if that takes no time."""
@@ -144,7 +153,7 @@ class Pulse:
     def go_on(self) -> None:
         with self._changed:
             self._resting = False
-            self._start()
+        self._start()
 
 
 def _wanted(session: Session) -> bool:
