@@ -23,6 +23,8 @@ def test_one_line_a_run_with_its_last_metrics(call: Call, store: str, engine: st
         ("calm-otter-1", "finished", 3, 2, 1 / 3),
         ("bold-lynx-2", "finished", 1, 0, 0.5),
     ]
+    columns = "track_id state started ended duration_s rows host user script commit epoch loss".split()
+    assert list(rows[0]) == columns
     assert rows[0]["duration_s"] > 0 and rows[0]["host"]
     started = datetime.fromisoformat(rows[0]["started"])
     assert started.tzinfo is not None

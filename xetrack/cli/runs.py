@@ -16,7 +16,6 @@ from xetrack.cli.output import Format, print_json
 if TYPE_CHECKING:
     from xetrack.read.runs import RunInfo
     from xetrack.read.summary import Summary
-    from xetrack.table import Table
 
 Run = Annotated[str, typer.Argument(metavar="TRACK_ID", help="Run to show.", autocompletion=completion.runs)]
 
@@ -33,20 +32,19 @@ def register(app: typer.Typer) -> None:
 def runs(place: Place, output: Output) -> None:
     """Print one line for each run: how it is doing, since when, its rows, its last metrics, where it ran.
 
-    `state` is running, finished, failed or died. A metric is a column of numbers that change within a run; its last
-    value is shown. A terminal shows the time of day here and seconds, a pipe every digit.
+    `state` is running, finished, failed or died, which docs/live.md explains. A metric is a column of numbers that
+    change within a run; its last value is shown. A terminal gets seconds, a pipe every digit.
     """
-    from xetrack.read.runs import runs_of
+    from xetrack.read.runs import COLUMNS, runs_of
     from xetrack.read.summary import last_values, metrics_of
 
-    with place.store() as (store, table):
-        require_table(place, table)
-        found = runs_of(store, table)
+    with place.opened() as table:
+        found = runs_of(table.store, table)
         metrics = metrics_of(table)
         last = last_values(table, metrics)
-    head, rear = ["track_id", "state", "started", "ended", "duration_s", "rows"], ["host", "user", "script", "commit"]
-    if output.for_eyes:
-        head.remove("ended")
+    head, rear = list(COLUMNS), []
+    if output.for_eyes:  # what matters most is to fit on the screen
+        head, rear = ["track_id", "state", "started", "duration_s", "rows"], ["host", "user", "script", "commit"]
     lines = []
     for run in found:
         facts = _facts(run, short=output.for_eyes)
@@ -72,15 +70,6 @@ def _local(clock_us: int | None) -> datetime | None:
     )
 
 
-def require_table(place: Place, table: Table) -> None:
-    """Raise ``TableNotFound`` if the store has tables, but not this one."""
-    from xetrack.errors import TableNotFound
-
-    names = table.store.tables()
-    if names and table.name not in names:
-        raise TableNotFound(table.name, place.db, names)
-
-
 # -- one in full -------------------------------------------------------------
 
 
@@ -93,10 +82,9 @@ def show(place: Place, output: Output, track_id: Run) -> None:
     from xetrack.read.runs import runs_of
     from xetrack.read.summary import assets_of, provenance, summarise
 
-    with place.store() as (store, table):
-        require_table(place, table)
+    with place.opened() as table:
         summary = summarise(table, track_id)
-        (run,) = (run for run in runs_of(store, table) if run.track_id == track_id)
+        (run,) = (run for run in runs_of(table.store, table) if run.track_id == track_id)
         facts = {name: value for name, value in _facts(run, short=False).items() if not name.endswith("_us")}
         assets = [
             {"column": name, "hash": own, "keys": list(info.keys) if info else [], "name": info and info.name}
