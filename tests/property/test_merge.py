@@ -7,21 +7,25 @@ with a slow and obvious model that looks at one row and two events at a time.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterable
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.property.model import identity, kind, spread
 from tests.property.test_projection import KEYS, RUNS, VALUES, expected, typed
-from xetrack import merge
+from xetrack import Reader, compact, merge, redact
 from xetrack.exchange.report import MergeReport
 from xetrack.log import events as ev
-from xetrack.log.codec import jsonl, msgpack
+from xetrack.log.codec import codec_for, jsonl, msgpack
+from xetrack.log.log import FileLog
 from xetrack.log.ranges import Frontier
 from xetrack.store import open_store
 
@@ -29,6 +33,11 @@ Events = dict[str, ev.Event]
 HIDES = ("run.deleted", "run.rewound", "rows.replaced", "table.reset")
 #: Two writers for each of four stores; the second of each writes MessagePack.
 WRITERS = [letter * 16 for letter in "hgfedcba"]
+#: A long hunt is one with more of them.
+TIMES = int(os.environ.get("HUNT_TIMES", "1"))
+DIGESTS = ["ab" * 32, "cd" * 32]
+#: Digits that a writer's name may not have.
+_LETTERS = str.maketrans("0189", "wxyz")
 
 # -- the model ---------------------------------------------------------------
 
@@ -155,6 +164,7 @@ class World:
         self.all: Events = {}
         self.ids: list[set[str]] = [set() for _ in range(4)]
         self.own: list[list[ev.Event]] = [[] for _ in WRITERS]
+        self.names = list(WRITERS)
         self.seen: list[set[str]] = [set() for _ in WRITERS]
         self.now = 1_000_000
 
@@ -188,6 +198,20 @@ class World:
         match name:
             case "log":
                 self._add(store, writer, ev.RowLogged, run=run, data=detail)
+            case "batch":
+                first = len(self.own[writer])
+                for data in detail:
+                    self._add(store, writer, ev.RowLogged, run=run, data=data, batch=first)
+            case "asset":
+                self._add(store, writer, ev.AssetAdded, digest=detail, key="m", size=1)
+                self._add(store, writer, ev.RowLogged, run=run, data={"m": {"$asset": detail}})
+            case "remove":
+                self._add(store, writer, ev.AssetRemoved, digest=detail, seen=wire)
+            case "end":
+                self._add(store, writer, ev.WriterEnded, state="finished")
+                # The next event is another writer's.
+                self.own[writer] = []
+                self.names[writer] = f"{WRITERS[writer][:8]}{len(self.all):08}".translate(_LETTERS)
             case "set":
                 self._add(store, writer, ev.ValueSet, run=run, key=detail[0], value=detail[1], seen=wire)
             case "set_rows":
@@ -205,10 +229,11 @@ class World:
                 self._add(store, writer, ev.TableReset, seen=wire)
             case "undo":
                 kinds = (ev.ValueSet, ev.RunDeleted, ev.RunRewound, ev.TableReset, ev.RowsReplaced, ev.EventUndone)
-                if ids := pick(detail, *kinds, ev.RowLogged):
+                others = (ev.RowLogged, ev.RunProtected, ev.RunUnprotected, ev.AssetAdded, ev.AssetRemoved)
+                if ids := pick(detail, *kinds, *others, ev.PayloadRedacted):
                     self._add(store, writer, ev.EventUndone, events=ids, seen=wire)
             case "redact":
-                if ids := pick(detail, ev.RowLogged, ev.ValueSet):
+                if ids := pick(detail, ev.RowLogged, ev.ValueSet, ev.RunRewound, ev.AssetAdded, ev.WriterEnded):
                     self._add(store, writer, ev.PayloadRedacted, events=ids, reason="r", seen=wire)
             case "protect" | "unprotect":
                 made = ev.RunProtected if name == "protect" else ev.RunUnprotected
@@ -218,7 +243,7 @@ class World:
         own, seen = self.own[writer], self.seen[writer]
         # Each store's wall clock goes wrong by an hour of its own.
         clock = max([self.now + 7 * store, *(e.clock for e in own[-1:]), *(self.all[one].clock + 1 for one in seen)])
-        event = made(id=f"{WRITERS[writer]}-{len(own)}", clock=clock, **fields)
+        event = made(id=f"{self.names[writer]}-{len(own)}", clock=clock, **fields)
         own.append(event)
         self.all[event.id] = event
         seen.add(event.id)
@@ -227,7 +252,7 @@ class World:
         folder = Path(f"{self.db(store)}.events", "default")
         folder.mkdir(parents=True, exist_ok=True)
         (folder.parent / "store.json").write_text('{"format":1}\n')
-        with open(folder / f"{WRITERS[writer]}{codec.suffix}", "ab") as file:
+        with open(folder / f"{self.names[writer]}{codec.suffix}", "ab") as file:
             file.write(codec.encode(event))
 
     def merge(self, sources: list[int], into: int) -> None:
@@ -253,8 +278,67 @@ class World:
         assert report.damaged_lines == 0
         self.check(into)
 
+    def settle(self, source: int, into: int, policy: Any) -> None:
+        """Merge one store under a policy: its new events are the merger's, and nothing is left to disagree about."""
+        if not self.ids[source] or source == into:
+            return
+        before = self.events(into)
+        report = merge(self.db(source), into=self.db(into), policy=policy)
+        assert reported(report, before) == conflicts(before, [self.events(source)])
+        self.ids[into] |= self.ids[source]
+        for event in self.logged(into):
+            if event.id not in self.all:
+                assert isinstance(event, ev.WriterStarted | ev.ValueSet | ev.WriterEnded)
+                self.all[event.id] = event
+                self.ids[into].add(event.id)
+        self.check(into)
+
+    def bring_files(self, source: int, into: int) -> None:
+        """Let a source's files stand beside those of a store, as ``git merge`` does; of one name that with more."""
+        if not self.ids[source] or source == into:
+            return
+        for file in self.folder(source).iterdir():
+            there = self.folder(into) / file.name
+            # Where both have as many, one may hold stubs: the other may come all the same.
+            if not there.exists() or _count(there) <= _count(file):
+                there.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(file, there)
+        shutil.copy(f"{self.db(source)}.events/store.json", f"{self.db(into)}.events")
+        self.ids[into] |= self.ids[source]
+        self.check(into)
+
+    def tidy(self, store: int, how: str) -> None:
+        """Take redacted payloads out of the files of a store, or pack them."""
+        if not self.ids[store]:
+            return
+        if how == "compact":
+            compact(self.db(store))
+        else:
+            report = redact(self.db(store), pending=True)
+            redacted = Model(self.events(store).values()).redacted
+            left = {Path(path).name for path in report.files_left}
+            log = FileLog(Path(f"{self.db(store)}.events"))
+            for segment in log.segments("default"):
+                for chunk in log.scan("default", segment.name) if segment.name not in left else ():
+                    standing = [e for e in chunk.events if identity(e) in redacted]
+                    assert all(isinstance(event, ev.PayloadStub) for event in standing)
+        self.check(store)
+
+    def folder(self, store: int) -> Path:
+        return Path(f"{self.db(store)}.events", "default")
+
+    def logged(self, store: int) -> list[ev.Event]:
+        log = FileLog(self.folder(store).parent)
+        return [e for s in log.segments("default") for chunk in log.scan("default", s.name) for e in chunk.events]
+
     def check(self, store: int) -> None:
         assert rows(self.db(store)) == expected(list(self.events(store).values()))
+        assert {event.id for event in self.logged(store)} == self.ids[store]
+
+
+def _count(file: Path) -> int:
+    """How many events are in a file; a pack has them all."""
+    return len(codec_for(file.name).split(file.read_bytes()).events) if len(file.stem) == 16 else 0
 
 
 def rows(db: str) -> tuple[list[tuple[str, str]], list[tuple[Any, ...]]]:
@@ -277,7 +361,11 @@ ACTIONS = st.one_of(
     st.tuples(st.just("set"), st.sampled_from([*RUNS, None]), _CELL),
     st.tuples(st.just("set"), st.sampled_from(RUNS), st.tuples(st.just("x"), st.sampled_from([0, 1]))),
     st.tuples(st.just("set_rows"), st.none(), st.tuples(st.just("x"), VALUES, st.integers(0, 99))),
-    st.tuples(st.just("delete"), st.sampled_from(RUNS), st.none()),
+    st.tuples(
+        st.just("batch"), st.sampled_from(RUNS), st.lists(st.fixed_dictionaries({"x": VALUES}), min_size=1, max_size=3)
+    ),
+    st.tuples(st.sampled_from(["asset", "remove"]), st.sampled_from(RUNS), st.sampled_from(DIGESTS)),
+    st.tuples(st.sampled_from(["delete", "end"]), st.sampled_from(RUNS), st.none()),
     st.tuples(st.sampled_from(["rewind", "replace", "undo", "redact"]), st.sampled_from(RUNS), st.integers(0, 99)),
     st.tuples(st.sampled_from(["reset", "protect", "unprotect"]), st.sampled_from(RUNS), st.none()),
 )
@@ -287,7 +375,12 @@ WRITES = st.tuples(
 MERGES = st.tuples(
     st.just("merge"), st.lists(st.integers(0, 3), min_size=1, max_size=2, unique=True), st.integers(0, 3)
 )
-HISTORIES = st.lists(st.one_of(WRITES, WRITES, WRITES, MERGES), max_size=24)
+OTHERS = st.one_of(
+    st.tuples(st.just("settle"), st.integers(0, 3), st.integers(0, 3), st.sampled_from(["ours", "theirs"])),
+    st.tuples(st.just("bring"), st.integers(0, 3), st.integers(0, 3)),
+    st.tuples(st.just("tidy"), st.integers(0, 3), st.sampled_from(["redact", "compact"])),
+)
+HISTORIES = st.lists(st.one_of(WRITES, WRITES, WRITES, WRITES, MERGES, OTHERS), max_size=24)
 SHARED = st.integers(0, 3)
 
 
@@ -301,6 +394,12 @@ def played(root: Path, shared: int, history: list[Any]) -> World:
     for step in history:
         if step[0] == "merge":
             world.merge(step[1], step[2])
+        elif step[0] == "settle":
+            world.settle(*step[1:])
+        elif step[0] == "bring":
+            world.bring_files(*step[1:])
+        elif step[0] == "tidy":
+            world.tidy(*step[1:])
         else:
             _, store, second, reads, action, wait = step
             world.now += wait
@@ -309,7 +408,7 @@ def played(root: Path, shared: int, history: list[Any]) -> World:
 
 
 @given(shared=SHARED, history=HISTORIES)
-@settings(max_examples=120)
+@settings(max_examples=120 * TIMES)
 def test_merges_report_every_real_conflict_and_show_what_the_model_says(
     tmp_path_factory: Any, shared: int, history: list[Any]
 ) -> None:
@@ -317,7 +416,13 @@ def test_merges_report_every_real_conflict_and_show_what_the_model_says(
     for store in range(4):
         world.merge([other for other in range(4) if other != store], store)
     there = [store for store in range(4) if world.ids[store]]
+    # What a policy adds comes to the others with the second round.
+    for store in range(4):
+        world.merge([other for other in range(4) if other != store], store)
     assert len({str(rows(world.db(store))) for store in there}) <= 1
+    for store in there[:1]:
+        Path(world.db(store)).unlink()
+        world.check(store)
     for store in there:
         before = log_files(world.db(store))
         again = merge(*(world.db(other) for other in there), into=world.db(store))
@@ -326,7 +431,7 @@ def test_merges_report_every_real_conflict_and_show_what_the_model_says(
 
 
 @given(shared=SHARED, history=HISTORIES, order=st.permutations(range(4)))
-@settings(max_examples=40)
+@settings(max_examples=40 * TIMES)
 def test_order_and_grouping_of_merges_make_no_difference(
     tmp_path_factory: Any, shared: int, history: list[Any], order: list[int]
 ) -> None:
@@ -347,3 +452,21 @@ def test_order_and_grouping_of_merges_make_no_difference(
     merge(half, into=grouped)
     merge(at_once, into=half)
     assert rows(at_once) == rows(one_by_one) == rows(grouped) == rows(half)
+
+
+@given(shared=SHARED, history=HISTORIES)
+@settings(max_examples=15 * TIMES)
+def test_stores_with_the_same_events_are_the_same_in_both_engines(
+    tmp_path_factory: Any, shared: int, history: list[Any]
+) -> None:
+    pytest.importorskip("duckdb")
+    world = played(tmp_path_factory.mktemp("world"), shared, history)
+    there = [store for store in range(4) if world.ids[store]]
+    for store in (*there, *there):
+        world.merge(there, store)
+    frames = [Reader(world.db(store), engine=engine).to_df() for store in there for engine in ("sqlite", "duckdb")]
+    for frame in frames:
+        pd.testing.assert_frame_equal(frame, frames[0])
+    if there:
+        with contextlib.closing(open_store(world.db(there[0]))) as opened:
+            assert opened.verify().tables == []

@@ -456,6 +456,18 @@ def test_git_merge_of_a_stale_branch_shows_nothing(store: str, git: Git) -> None
     assert holding(store) == []
 
 
+def test_a_past_state_shows_nothing_of_it(store: str) -> None:
+    """Also where the payload still stands, in the segment of a living writer."""
+    with Tracker(store, track_id="dawn-mole-3") as tracker:
+        tracker.log({"name": "Trent"})
+        before = max(events_of(store), key=ev.event_key).id
+        redact(store, track_id="dawn-mole-3", reason="r")
+        assert holding(store, "Trent")
+        assert list(Reader(store, at=before).to_df()["track_id"]) == [RUN, RUN, OTHER]
+    redact(store, track_id=RUN, reason="r")
+    assert list(Reader(store, at=before).to_df()["track_id"]) == [OTHER]
+
+
 # -- refusals ----------------------------------------------------------------
 
 
