@@ -39,6 +39,7 @@ FAMILIES = {
     "benchmark": "validate summary",
     "versions": "versions",
     "models": "models",
+    "skills": "skills",
     "upkeep": "replay verify compact",
 }
 INTERRUPTED = 130
