@@ -151,14 +151,14 @@ def _leaks(frame: pd.DataFrame, split: str | None, item: str | None) -> Iterator
 
 
 def _missing(frame: pd.DataFrame) -> Iterator[Problem]:
-    """Parameters that some runs have and others lack."""
+    """Parameters that most runs have and others lack, or have in some rows only."""
     runs = frame.groupby("track_id", sort=False)
     for name in roles_of(frame).parameters:
         has = runs[name].count()
         lacking = has[has == 0].index.tolist()
         partly = runs[name].apply(lambda column: 0 < column.count() < len(column))
         late = partly[partly].index.tolist()
-        if lacking and len(lacking) < runs.ngroups:
+        if lacking and 2 * len(lacking) < runs.ngroups:
             yield Problem("missing", f"{len(lacking)} runs have no {name!r}", len(lacking), lacking[:_EXAMPLES])
         if late:
             message = f"{len(late)} runs have {name!r} in some rows only"
