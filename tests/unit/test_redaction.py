@@ -471,21 +471,27 @@ def test_a_past_state_shows_nothing_of_it(store: str) -> None:
 # -- refusals ----------------------------------------------------------------
 
 
-def protect(db: str, run: str) -> None:
-    writer = FileLog(Path(f"{db}.events")).writer("default")
-    writer.acquire()
-    writer.append(ev.RunProtected, run=run)
-    writer.release()
-
-
 @pytest.mark.parametrize("dry_run", [False, True])
 def test_protected_run_is_refused(store: str, dry_run: bool) -> None:
-    protect(store, RUN)
+    Reader(store).protect(RUN)
     before = files(store)
     with pytest.raises(RunProtected):
         redact(store, where="age > 0", reason="r", dry_run=dry_run)
     assert files(store) == before
     assert redact(store, track_id=OTHER, reason="r").rows == 1
+    Reader(store).unprotect(RUN)
+    assert redact(store, track_id=RUN, reason="r", dry_run=dry_run).rows == 2
+
+
+def test_redaction_and_what_it_took_cannot_be_undone(store: str) -> None:
+    (row, _) = [e.id for e in events_of(store) if isinstance(e, ev.RowLogged) and e.run == RUN]
+    redact(store, track_id=RUN, reason="r")
+    (redaction,) = [e.id for e in events_of(store) if isinstance(e, ev.PayloadRedacted)]
+    before = files(store)
+    for event_id in (redaction, row):
+        with pytest.raises(InvalidArgument):
+            Reader(store).undo(event_id)
+    assert files(store) == before
 
 
 @pytest.mark.parametrize(
