@@ -69,3 +69,36 @@ def test_revision_is_read_from_git(call: Call, tmp_path: Path, git: Git) -> None
     for when in ("git:HEAD", "git:main:track.db"):
         result = call("ls", db, "step", "--json", "--at", when)
         assert (result.exit_code, json.loads(result.stdout)) == (0, [1])
+
+
+def test_every_command_that_prints_a_table_takes_it(call: Call, store: str) -> None:
+    moment = events(store)[1].id
+    Reader(store).delete_run("calm-otter-1")
+    for args in (["summary", store], ["validate", store], ["runs", store], ["stats", "describe", store]):
+        result = call(*args, "--at", moment, "--json")
+        assert result.exit_code in (0, 1) and result.stdout, (args, result.stderr)
+        assert result.stdout != call(*args, "--json").stdout, args
+    log = json.loads(call("log", store, "--at", moment, "--json").stdout)
+    assert {row["event_id"] for row in log} == {event.id for event in events(store)[:2]}
+
+
+def test_data_set_of_the_past_is_built_again(call: Call, store: str, tmp_path: Path) -> None:
+    out = tmp_path / "rows.jsonl"
+    assert call("export", store, str(out), "--at", events(store)[1].id).exit_code == 0
+    assert [json.loads(line)["epoch"] for line in out.read_text().splitlines()] == [0, 1]
+    Reader(store).delete_run("calm-otter-1")
+    result = call("export", store, "--check", f"{out}.manifest.json")
+    assert result.exit_code == 0, result.stdout
+    inside = f"{store}.events/rows.jsonl"
+    assert call("export", store, inside, "--at", events(store)[1].id).exit_code == 2
+
+
+def test_object_of_the_past_is_written_to_a_file(call: Call, db: str, tmp_path: Path) -> None:
+    with Tracker(db, track_id="calm-otter-1") as tracker:
+        tracker.log({"weights": {1}})
+        tracker.log({"weights": {2}})
+    out = tmp_path / "weights.pickle"
+    assert call("assets", "export", db, "weights", str(out), "--at", events(db)[0].id).exit_code == 0
+    import cloudpickle
+
+    assert cloudpickle.loads(out.read_bytes()) == {1}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xetrack.cli.commands import command
-from xetrack.cli.options import AsJson, Db, EngineName, Output, Place, TableName, opened_store
+from xetrack.cli.options import AsJson, At, Db, EngineName, Output, Place, TableName, opened_store
 from xetrack.cli.output import Format, print_json, print_rows
 from xetrack.errors import InvalidArgument
 
@@ -31,11 +31,11 @@ def register(app: typer.Typer) -> None:
 
 
 @contextmanager
-def _opened(db: str, engine: str | None, table: str | None = None) -> Iterator[AssetsView]:
+def _opened(db: str, engine: str | None, table: str | None = None, at: str | None = None) -> Iterator[AssetsView]:
     from xetrack.read.asset_events import AssetEvents
     from xetrack.read.assets import AssetsView
 
-    with opened_store(db, engine, table) as (store, handle):
+    with opened_store(db, engine, table, at) as (store, handle):
         yield AssetsView(handle, AssetEvents(store.log))
 
 
@@ -69,12 +69,13 @@ def export(
     out: Annotated[str, typer.Argument(metavar="OUT", help="File to write.")],
     raw: Annotated[bool, typer.Option("--raw", help="Write the file that was logged, as it was.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace OUT if it is there.")] = False,
+    at: At = None,
 ) -> None:
     """Write an asset to a file that `cloudpickle.load` reads.
 
     It gives the object; of a logged file, its bytes. The stored bytes are checked first.
     """
-    with _opened(db, None) as assets:
+    with _opened(db, None, at=at) as assets:
         path = assets.export(asset, out, raw=raw, force=force)
         info = assets.info(asset)
     if info.name is not None and not raw:

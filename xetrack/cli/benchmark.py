@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from xetrack.cli.commands import command
-from xetrack.cli.options import AsJson, Db, EngineName, TableName
+from xetrack.cli.options import AsJson, At, Db, EngineName, TableName
 from xetrack.cli.output import print_json
 from xetrack.config import Settings
 
@@ -28,6 +28,7 @@ def validate(
     split: Split = None,
     item: Item = None,
     as_json: AsJson = False,
+    at: At = None,
 ) -> None:
     """Check a table for what spoils a benchmark; exit status 1 if something was found.
 
@@ -37,7 +38,7 @@ def validate(
     from xetrack.workflow.validate import validate as check
 
     settings = Settings.resolve(engine=engine, table=table)
-    report = check(db, settings.table, engine=settings.engine, split=split, item=item)
+    report = check(db, settings.table, engine=settings.engine, split=split, item=item, at=at)
     if as_json:
         print_json(report.to_dict())
     else:
@@ -53,12 +54,12 @@ def validate(
         raise typer.Exit(1)
 
 
-def summary(db: Db, table: TableName = None, engine: EngineName = None, as_json: AsJson = False) -> None:
+def summary(db: Db, table: TableName = None, engine: EngineName = None, as_json: AsJson = False, at: At = None) -> None:
     """Print a table as a page of Markdown: parameters, metrics with the best runs, and a line for each run."""
     from xetrack.workflow.summary import as_markdown, summarize
 
     settings = Settings.resolve(engine=engine, table=table)
-    facts = summarize(db, settings.table, engine=settings.engine)
+    facts = summarize(db, settings.table, engine=settings.engine, at=at)
     if as_json:
         print_json(facts)
     else:

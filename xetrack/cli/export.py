@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xetrack.cli.commands import command
-from xetrack.cli.options import AsJson, Db, EngineName, TableName, TrackId
+from xetrack.cli.options import AsJson, At, Db, EngineName, TableName, TrackId
 from xetrack.cli.output import print_json
 from xetrack.config import Settings
 from xetrack.errors import InvalidArgument
@@ -52,6 +52,7 @@ def export(
     ] = None,
     table: TableName = None,
     engine: EngineName = None,
+    at: At = None,
     as_json: AsJson = False,
 ) -> None:
     """Write rows to files as a data set, with a manifest beside them.
@@ -81,9 +82,10 @@ def export(
             seed=seed,
             form=form,
             force=force,
+            at=at,
         )
     else:
-        if (columns, where, track_id, split, by, form, table) != (None,) * 7 or seed or (again and check):
+        if (columns, where, track_id, split, by, form, table, at) != (None,) * 8 or seed or (again and check):
             raise InvalidArgument(
                 "--again" if again else "--check", "the manifest says what to export, nothing else may"
             )

@@ -13,6 +13,7 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from xetrack.exchange.manifest import (
     compare,
     read_manifest,
 )
+from xetrack.exchange.past import open_past
 from xetrack.exchange.replays import Replay
 from xetrack.exchange.splits import group_of, parse_split, part_of
 from xetrack.log.ranges import Frontier
@@ -57,6 +59,7 @@ def export(
     seed: int = 0,
     form: str | None = None,
     force: bool = False,
+    at: str | datetime | None = None,
 ) -> ExportReport:
     """Write rows of a table to a file, or to one for each part of a split, with a manifest beside them.
 
@@ -64,7 +67,8 @@ def export(
     condition over the table. ``split``: shares that sum to 1, as ``"0.9,0.1"`` or
     ``{"train": 0.8, "val": 0.1, "test": 0.1}``; the part of a row follows from ``seed`` and
     its event id, or from its value in the column ``by``, never from other rows. ``form``:
-    the format where the name of ``out`` does not say it. ``force`` replaces files.
+    the format where the name of ``out`` does not say it. ``force`` replaces files. ``at``: as it was
+    then, see ``Reader``.
 
     Raises:
         UsageError: what is asked for cannot be; nothing was written.
@@ -85,7 +89,7 @@ def export(
     )
     if by is not None and query.split is None:
         raise InvalidArgument("by", "it says how to split, and no split is asked for")
-    return _export(_opened(db), query, target, force=force)
+    return _export(_opened(db, at), query, target, force=force)
 
 
 def export_again(
@@ -128,11 +132,12 @@ def check_export(db: str | os.PathLike[str], manifest: str | os.PathLike[str]) -
     return report
 
 
-def _opened(db: str | os.PathLike[str]) -> Store:
+def _opened(db: str | os.PathLike[str], at: str | datetime | None = None) -> Store:
     if os.fspath(db) == IN_MEMORY:
         raise StoreNotFound(IN_MEMORY, [])
     # Rows come from the log, whatever engine keeps the tables.
-    return open_store(db, settings=Settings.resolve(engine="sqlite"))
+    settings = Settings.resolve(engine="sqlite")
+    return open_store(db, settings=settings) if at is None else open_past(db, at, settings)
 
 
 def _export(
@@ -318,7 +323,8 @@ def _refuse(paths: Sequence[Path], store: Store, force: bool) -> None:
     """Refuse to write over what is there, and to write into the store at all."""
     for path in paths:
         if store.path is not None:
-            place, tables = Path(os.path.realpath(path)), Path(os.path.realpath(store.path))
+            # Tables of a past state lie elsewhere: the path that was named is the one to spare.
+            place, tables = Path(os.path.realpath(path)), Path(os.path.realpath(store.db.removesuffix(EVENTS_SUFFIX)))
             if place == tables or tables.with_name(tables.name + EVENTS_SUFFIX) in (place, *place.parents):
                 raise InvalidArgument("out", f"{path} belongs to the store")
         if os.path.lexists(path) and not path.is_file():

@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta, timezone
+from operator import attrgetter
 from typing import Any, BinaryIO, NoReturn
 
 from xetrack.errors import PastIsReadOnly
@@ -34,6 +35,7 @@ _TIME = re.compile(
     r"(?P<day>\d{4}-\d\d-\d\d)"
     r"(?:[T ](?P<time>\d\d:\d\d(?::\d\d)?)(?:[.,](?P<fraction>\d{1,9}))?\s?(?P<zone>[Zz]|[+-]\d\d(?::?\d\d)?)?)?"
 )
+_clock = attrgetter("clock")
 _LATEST = "\U0010ffff"
 _REDACTED = b'{"kind":"payload.redacted"'
 #: A pack that no log has: it shows the redactions that a log lacks.
@@ -158,11 +160,16 @@ class PastLog(Log):
 
     def scan(self, table: str, name: str, offset: int = 0, end: int | None = None) -> Iterator[Chunk]:
         for chunk in self.scan_whole(table, name, offset, end):
-            if name == _EXTRA or self.upto is None or all(map(self.counts, chunk.events)):
+            clocks = list(map(_clock, chunk.events))
+            if name == _EXTRA or self.upto is None or max(clocks, default=0) < self.upto[0]:
                 yield chunk
                 continue
-            events = [event for event in chunk.events if self.counts(event)]
-            dropped = {event.id.rpartition("-")[0] for event in chunk.events if not self.counts(event)}
+            if min(clocks, default=0) > self.upto[0]:
+                events: list[Event] = [event for event in chunk.events if isinstance(event, PayloadRedacted)]
+            else:
+                events = [event for event in chunk.events if self.counts(event)]
+            kept = {event.id for event in events}
+            dropped = {event.id.rpartition("-")[0] for event in chunk.events if event.id not in kept}
             self.went_on.setdefault(table, set()).update(dropped)
             yield chunk._replace(events=events, raw=_raw(name, events))
 

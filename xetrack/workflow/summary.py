@@ -15,7 +15,7 @@ _MAX_VALUES = 8
 _MAX_RUNS = 50
 
 
-def summarize(db: str, table: str = "default", *, engine: Any = "sqlite") -> dict[str, Any]:
+def summarize(db: str, table: str = "default", *, engine: Any = "sqlite", at: str | None = None) -> dict[str, Any]:
     """Rows, runs, parameters with their values, metrics with mean and range, and a line for each run.
 
     ``best`` says for each metric which run has the best mean of it, the lowest for
@@ -24,7 +24,7 @@ def summarize(db: str, table: str = "default", *, engine: Any = "sqlite") -> dic
     Raises:
         StoreNotFound, TableNotFound: with near matches.
     """
-    reader = Reader(db, engine=engine, table=table)
+    reader = Reader(db, engine=engine, table=table, at=at)
     frame = reader._table.frame()
     roles = roles_of(frame)
     by_run = frame.groupby("track_id", sort=False)

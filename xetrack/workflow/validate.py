@@ -60,7 +60,13 @@ class Validation(msgspec.Struct):
 
 
 def validate(
-    db: str, table: str = "default", *, engine: Any = "sqlite", split: str | None = None, item: str | None = None
+    db: str,
+    table: str = "default",
+    *,
+    engine: Any = "sqlite",
+    split: str | None = None,
+    item: str | None = None,
+    at: str | None = None,
 ) -> Validation:
     """Check a table for duplicate executions, leaks, gaps, failures, renamed parameters and unrounded floats.
 
@@ -70,11 +76,12 @@ def validate(
         engine: Engine of the tables.
         split: The column that says which split a row is of; by default one of that name.
         item: The column that says which item a row is about; by default one named like an item.
+        at: A moment of the past, as ``Reader`` takes it.
 
     Raises:
         StoreNotFound, TableNotFound, ColumnNotFound: with near matches.
     """
-    reader = Reader(db, engine=engine, table=table)
+    reader = Reader(db, engine=engine, table=table, at=at)
     for column in (split, item):
         if column is not None:
             reader._table.resolve(column)
