@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,14 @@ ODD = [
     -0.0,
     5e-324,
 ]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def short_stretches() -> Iterator[None]:
+    """Rows come by column however few they are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("xetrack.log.columns.MIN_LINES", 1)
+        yield
 
 
 class EagerTables(DuckdbTables):

@@ -209,7 +209,9 @@ class _Prefix:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._log, name)
 
-    def merged(self, table: str, starts: dict[str, int], ends: dict[str, int] | None = None) -> Iterator[Run]:
+    def merged(
+        self, table: str, starts: dict[str, int], ends: dict[str, int] | None = None, *, columns: bool = False
+    ) -> Iterator[Run]:
         for run in self._log.merged(table, starts, ends):
             yield run._replace(events=self._shown(run.events))
 

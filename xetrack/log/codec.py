@@ -105,22 +105,29 @@ class Jsonl:
 
     # -- reading
 
-    def split(self, buffer: bytes, at_end: bool = True) -> Split:
-        """The events of the whole lines in ``buffer``; bytes after the last line feed are left."""
+    def split(self, buffer: bytes, at_end: bool = True, *, checked: bool = False) -> Split:
+        """The events of the whole lines in ``buffer``; bytes after the last line feed are left.
+
+        ``checked`` says that their CRCs are known to be right.
+        """
         consumed = buffer.rfind(b"\n") + 1
         if not consumed:
             return Split([], 0, [], 0)
         if consumed != len(buffer):
             buffer = buffer[:consumed]
-        lines = buffer.split(b"\n")
-        lines.pop()
-        crcs = tuple(map(crc32, [line[:-_TAIL] for line in lines]))
-        if b"".join([line[-_TAIL:] for line in lines]) == (b',"crc":"%08x"}' * len(lines)) % crcs:
+        lines = _whole_lines(buffer)
+        if checked or _all_check(lines):
             try:
                 return Split(self._decoder.decode_lines(buffer), consumed, [], len(lines))
             except (msgspec.DecodeError, UnicodeDecodeError):
                 pass
         return self._split_slowly(lines, consumed)
+
+    def check(self, buffer: bytes) -> Split | None:
+        """As ``split``, but without the events, if every line checks; else None."""
+        consumed = buffer.rfind(b"\n") + 1
+        lines = _whole_lines(buffer[:consumed])
+        return Split([], consumed, [], len(lines)) if _all_check(lines) else None
 
     def _split_slowly(self, lines: list[bytes], consumed: int) -> Split:
         events: list[Event] = []
@@ -246,6 +253,10 @@ class Msgpack:
 
     # -- reading
 
+    def check(self, buffer: bytes) -> Split | None:
+        """None: records are always decoded."""
+        return None
+
     def split(self, buffer: bytes, at_end: bool = True) -> Split:
         """The events of the whole records in ``buffer``.
 
@@ -316,6 +327,18 @@ class Msgpack:
         end = _record_end(tail, 0)
         # A whole record that does not check, or one of which only the length is wrong.
         return end is None or end <= len(tail) or _record(tail[_FRAME:])[8:] == tail[8:]
+
+
+def _whole_lines(buffer: bytes) -> list[bytes]:
+    """Lines without their ends, of bytes that end with one."""
+    lines = buffer.split(b"\n")
+    lines.pop()
+    return lines
+
+
+def _all_check(lines: list[bytes]) -> bool:
+    crcs = tuple(map(crc32, [line[:-_TAIL] for line in lines]))
+    return b"".join([line[-_TAIL:] for line in lines]) == (b',"crc":"%08x"}' * len(lines)) % crcs
 
 
 def _record(payload: bytes) -> bytes:

@@ -24,12 +24,13 @@ import msgspec
 from xetrack.errors import FormatTooNew, InvalidTable, NotAStore, storage_error
 from xetrack.log import header
 from xetrack.log.clock import Clock
-from xetrack.log.codec import Damage, codec_for
+from xetrack.log.codec import Damage, Split, codec_for
 from xetrack.log.events import Event, WriterStarted
 from xetrack.log.segment import FileWriter, MemoryWriter, Writer
 
 if TYPE_CHECKING:
     from xetrack.log.assets import Assets
+    from xetrack.log.columns import Columns
     from xetrack.log.merged import Merged
 
 STORE_FILE = "store.json"
@@ -58,7 +59,8 @@ class Chunk(NamedTuple):
     """Some events of a segment, in its order: ``line_count`` whole lines from ``start`` to ``end``.
 
     Offsets are of uncompressed bytes. ``line`` of a damage counts from where the scan began.
-    ``raw`` are the bytes between them, as a scan found them.
+    ``raw`` are the bytes between them, as a scan found them; only where ``decoded`` is false do they hold events
+    that are not in ``events``: those are in ``columns``, or nowhere yet.
     """
 
     events: list[Event]
@@ -67,6 +69,8 @@ class Chunk(NamedTuple):
     damaged: list[Damage]
     line_count: int
     raw: bytes = b""
+    decoded: bool = True
+    columns: Columns | None = None
 
 
 # -- names -------------------------------------------------------------------
@@ -176,11 +180,14 @@ class Log(ABC):
     def _open(self, table: str, name: str) -> BinaryIO | None:
         """The uncompressed bytes of a segment, None if it is not there any more."""
 
-    def scan(self, table: str, name: str, offset: int = 0, end: int | None = None) -> Iterator[Chunk]:
+    def scan(
+        self, table: str, name: str, offset: int = 0, end: int | None = None, *, decoded: bool = True
+    ) -> Iterator[Chunk]:
         """Events of one segment from an offset on, about a megabyte at a time.
 
         Whole lines only: what follows the last chunk's end is not there yet, or
-        torn. Nothing for a segment that is gone.
+        torn. Nothing for a segment that is gone. Not ``decoded``, chunks whose lines
+        all check come without their events.
 
         Raises:
             FormatTooNew: its header names a format of a later release.
@@ -191,11 +198,13 @@ class Log(ABC):
             if file is None:
                 return
             with file:
-                yield from self._scan(table, name, file, offset, end)
+                yield from self._scan(table, name, file, offset, end, decoded)
         except OSError as error:
             raise storage_error(error, self.where(table, name)) from error
 
-    def _scan(self, table: str, name: str, file: BinaryIO, offset: int, end: int | None) -> Iterator[Chunk]:
+    def _scan(
+        self, table: str, name: str, file: BinaryIO, offset: int, end: int | None, decoded: bool
+    ) -> Iterator[Chunk]:
         codec = codec_for(name)
         position, line, rest, at_end = offset, 0, b"", False
         unpacking_failed = ""
@@ -214,9 +223,11 @@ class Log(ABC):
                 piece, unpacking_failed = b"", str(error)
             at_end = len(piece) < wanted or (end is not None and position + len(rest) + len(piece) >= end)
             buffer = rest + piece if rest else piece
-            found = codec.split(buffer, at_end)
-            if position == 0 and found.events:
-                self._check_header(table, name, found.events[0])
+            checked = None if decoded else codec.check(buffer)
+            found = codec.split(buffer, at_end) if checked is None else checked
+            if position == 0 and found.lines:
+                first = found if checked is None else codec.split(buffer[: buffer.index(b"\n") + 1])
+                self._check_header(table, name, first)
             rest = buffer[found.consumed :]
             damaged = [
                 Damage(position + damage.offset, damage.length, damage.reason, line + damage.line)
@@ -227,11 +238,14 @@ class Log(ABC):
                 damaged.append(Damage(position + found.consumed, len(rest), reason, line + found.lines))
             if found.consumed or damaged:
                 raw = buffer[: found.consumed]
-                yield Chunk(found.events, position, position + found.consumed, damaged, found.lines, raw)
+                yield Chunk(
+                    found.events, position, position + found.consumed, damaged, found.lines, raw, checked is None
+                )
             position += found.consumed
             line += found.lines
 
-    def _check_header(self, table: str, name: str, event: Event) -> None:
+    def _check_header(self, table: str, name: str, found: Split) -> None:
+        event = found.events[0] if found.events else None
         if isinstance(event, WriterStarted):
             major = event.format.partition(".")[0]
             if not major.isdecimal() or int(major) > KNOWN_FORMAT:
@@ -300,15 +314,17 @@ class Log(ABC):
         except _unpacking_errors(name):
             return True
 
-    def merged(self, table: str, starts: dict[str, int], ends: dict[str, int] | None = None) -> Merged:
+    def merged(
+        self, table: str, starts: dict[str, int], ends: dict[str, int] | None = None, *, columns: bool = False
+    ) -> Merged:
         """All events of these segments from these offsets on, in total order.
 
         ``ends`` bounds segments that grow faster than they are read. Duplicates
-        are not dropped. See ``Merged`` for what it yields.
+        are not dropped. See ``Merged`` for what it yields, and for ``columns``.
         """
         from xetrack.log.merged import Merged
 
-        return Merged(self, table, starts, ends or {})
+        return Merged(self, table, starts, ends or {}, columns)
 
     def find(self, table: str, event_id: str) -> Event | None:
         """The event of an id, None if there is none that reads. Looks into its writer's segment first."""

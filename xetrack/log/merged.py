@@ -6,12 +6,14 @@ memory follows the number of segments written at the same time, not their sum.
 
 from __future__ import annotations
 
+import contextlib
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from xetrack.log.codec import Damage
+from xetrack.log.columns import Columns, Parser, by_columns, joined
 from xetrack.log.events import Event, event_key
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ class OutOfOrder(Exception):  # a signal between two rooms, never a user's error
 
 
 class Run(NamedTuple):
-    """Events in total order. One segment is read up to ``end_offset`` by them.
+    """Events in total order, or rows as ``columns``. One segment is read up to ``end_offset`` by them.
 
     ``damaged`` counts its damaged lines on the way. The last run of a segment
     has its final offset.
@@ -42,24 +44,36 @@ class Run(NamedTuple):
     events: list[Event]
     end_offset: int
     damaged: int
+    columns: Columns | None = None
 
 
 class Merged:
-    """Iterates over runs; ``damaged`` lists what could not be read so far, with its segment."""
+    """Iterates over runs; ``damaged`` lists what could not be read so far, with its segment.
 
-    def __init__(self, log: Log, table: str, starts: dict[str, int], ends: dict[str, int]) -> None:
+    With ``columns``, rows may come as columns, which needs pyarrow and a thread
+    while the iterator is open: close it.
+    """
+
+    def __init__(
+        self, log: Log, table: str, starts: dict[str, int], ends: dict[str, int], columns: bool = False
+    ) -> None:
         self._log = log
         self._table = table
         self._starts = starts
         self._ends = ends
+        self._parser = Parser() if columns else None
         self.damaged: list[tuple[str, Damage]] = []
 
-    def __iter__(self) -> Iterator[Run]:
+    def __iter__(self) -> Generator[Run, None, None]:
         """In total order, duplicates included.
 
         Raises:
             OutOfOrder: see there; what came before it must be thrown away.
         """
+        with contextlib.closing(self._parser) if self._parser else contextlib.nullcontext():
+            yield from self._runs()
+
+    def _runs(self) -> Iterator[Run]:
         waiting = self._in_order_of_start()
         open_sources: list[_Source] = []
         while waiting or open_sources:
@@ -83,16 +97,16 @@ class Merged:
         return sorted(firsts, reverse=True)
 
     def _open(self, name: str, open_sources: list[_Source]) -> Iterator[Run]:
-        source = _Source(self._log, self._table, name, self._starts[name], self._ends.get(name))
+        source = _Source(self._log, self._table, name, self._starts[name], self._ends.get(name), self._parser)
         yield from self._advance(source)
-        if source.events:
+        if source.left():
             open_sources.append(source)
 
     def _advance(self, source: _Source) -> Iterator[Run]:
         """Go to the next chunk that has events; tell of those on the way that have none."""
         while source.read():
             self.damaged += [(source.name, damage) for damage in source.damaged]
-            if source.events:
+            if source.left():
                 return
             yield Run(source.name, [], source.end, len(source.damaged))
 
@@ -100,29 +114,33 @@ class Merged:
         """Give out all events up to the end of the first chunk to end."""
         parts = [part for source in open_sources if (part := source.take(bound))]
         # A writer's events may be spread over several packs: only the whole key puts them in order.
-        events = parts[0] if len(parts) == 1 else sorted([e for part in parts for e in part], key=event_key)
+        events, columns = _together(parts)
         done = [source for source in open_sources if not source.left()]
         open_sources[:] = [source for source in open_sources if source.left()]
         for source in done:
-            yield Run(source.name, events, source.end, len(source.damaged))
-            events = []
+            yield Run(source.name, events, source.end, len(source.damaged), columns)
+            events, columns = [], None
         for source in done:
             yield from self._advance(source)
-            if source.events:
+            if source.left():
                 open_sources.append(source)
 
 
 class _Source:
-    """One segment on its way: the events of its current chunk, in order."""
+    """One segment on its way: the events of its current chunk, in order, as a list or as columns."""
 
-    def __init__(self, log: Log, table: str, name: str, offset: int, end: int | None) -> None:
+    def __init__(self, log: Log, table: str, name: str, offset: int, end: int | None, parser: Parser | None) -> None:
         self.name = name
         self._log = log
         self._table = table
-        self._chunks: Iterator[Chunk] = log.scan(table, name, offset, end)
+        self._chunks: Iterator[Chunk]
         if (table, name) in log.unsorted:
-            self._chunks = _as_one(self._chunks, offset)
-        self.events: list[Event] = []
+            self._chunks = _as_one(log.scan(table, name, offset, end), offset)
+        elif parser is not None:
+            self._chunks = by_columns(log.scan(table, name, offset, end, decoded=False), parser)
+        else:
+            self._chunks = log.scan(table, name, offset, end)
+        self._events: list[Event] | Columns = []
         self.damaged: list[Damage] = []
         self.end = offset
         self.last: Key = (-1, "", -1)
@@ -130,32 +148,50 @@ class _Source:
 
     def read(self) -> bool:
         """Read the next chunk; False at the end."""
-        self.events, self.damaged, self._place = [], [], 0
+        self._events, self.damaged, self._place = [], [], 0
         chunk = next(self._chunks, None)
         if chunk is None:
             return False
         self.end, self.damaged = chunk.end, chunk.damaged
-        self.events = in_order(chunk.events)
-        if self.events:
-            if event_key(self.events[0]) < self.last:
+        self._events = in_order(chunk.events) if chunk.columns is None else chunk.columns
+        if self._events:
+            if self._key(0) < self.last:
                 self._log.unsorted.add((self._table, self.name))
                 raise OutOfOrder(self._log.where(self._table, self.name))
-            self.last = event_key(self.events[-1])
+            self.last = self._key(len(self._events) - 1)
         return True
 
-    def take(self, bound: Key) -> list[Event]:
+    def _key(self, index: int) -> Key:
+        return self._events.key(index) if isinstance(self._events, Columns) else event_key(self._events[index])
+
+    def take(self, bound: Key) -> list[Event] | Columns:
         """The events up to a place in the order, out of those not taken so far."""
-        events, start = self.events, self._place
+        events, start = self._events, self._place
         if self.last <= bound:
             self._place = len(events)
-            return events[start:] if start else events
-        if events[start].clock > bound[0]:
+        elif self._key(start)[0] > bound[0]:
             return []
-        self._place = bisect_right(events, bound, start, key=event_key)
-        return events[start : self._place]
+        elif isinstance(events, Columns):
+            self._place = events.behind(bound)
+        else:
+            self._place = bisect_right(events, bound, start, key=event_key)
+        if start == 0 and self._place == len(events):
+            return events
+        return events.slice(start, self._place) if isinstance(events, Columns) else events[start : self._place]
 
     def left(self) -> bool:
-        return self._place < len(self.events)
+        return self._place < len(self._events)
+
+
+def _together(parts: list[list[Event] | Columns]) -> tuple[list[Event], Columns | None]:
+    """What several segments have up to a place in the order: as columns if all are, else as events."""
+    columns = [part for part in parts if isinstance(part, Columns)]
+    if len(columns) == len(parts):
+        one = parts[0] if len(parts) == 1 else joined(columns)
+        if isinstance(one, Columns):
+            return [], one
+    events = [part.events() if isinstance(part, Columns) else part for part in parts]
+    return events[0] if len(events) == 1 else sorted([e for part in events for e in part], key=event_key), None
 
 
 def in_order(events: list[Event]) -> list[Event]:

@@ -158,7 +158,9 @@ class PastLog(Log):
         """Whether the event was there by then, or is a redaction."""
         return self.upto is None or event_key(event) <= self.upto or isinstance(event, PayloadRedacted)
 
-    def scan(self, table: str, name: str, offset: int = 0, end: int | None = None) -> Iterator[Chunk]:
+    def scan(
+        self, table: str, name: str, offset: int = 0, end: int | None = None, *, decoded: bool = True
+    ) -> Iterator[Chunk]:
         for chunk in self.scan_whole(table, name, offset, end):
             clocks = list(map(_clock, chunk.events))
             if name == _EXTRA or self.upto is None or max(clocks, default=0) < self.upto[0]:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -18,6 +20,7 @@ import msgspec
 
 from xetrack.log.assets import digests_in
 from xetrack.log.cells import BOOL, FLOAT, INT, NULL, TEXT, column_type, flag
+from xetrack.log.columns import Columns
 from xetrack.log.events import (
     AssetAdded,
     AssetRemoved,
@@ -38,9 +41,11 @@ from xetrack.log.events import (
     split_id,
 )
 from xetrack.log.log import Log
+from xetrack.log.merged import Run
 from xetrack.log.ranges import Frontier, RangeSet
 from xetrack.tables.assets import Namings, digests_of_unknown
-from xetrack.tables.base import SLOT_BITS, Backend, Rows
+from xetrack.tables.base import SLOT_BITS, Backend, ColumnRows, Rows
+from xetrack.tables.columnar import cells_for, flags_of, parts_of, saw_runs, timestamps_of
 from xetrack.tables.layout import OVERFLOW, Column, KeyFacts, Position, arrange, keeps_cells
 from xetrack.tables.places import Places, RebuildNeeded, rows_in
 from xetrack.tables.runs import saw_event, saw_rows
@@ -109,17 +114,27 @@ class Pass:
         Without an end, a program that logs faster than rows are written would never be caught up with.
         """
         self.offsets.update(starts)
-        for run in self.log.merged(self.table, starts, ends):
+        with closing(iter(self.log.merged(self.table, starts, ends, columns=self.backend.columnar))) as runs:
+            self._project(runs)
+
+    def _project(self, runs: Iterator[Run]) -> None:
+        for run in runs:
             self.offsets[run.segment] = run.end_offset
             if run.damaged:
                 self.damaged[run.segment] = self.damaged.get(run.segment, 0) + run.damaged
+            events = run.events
+            if run.columns is not None:
+                self._flush()
+                if self._rows_by_column(run.columns):
+                    continue
+                events = run.columns.events()
             pending = self._pending
-            if _ONLY_ROWS.issuperset(map(type, run.events)):
-                pending += run.events  # type: ignore[arg-type]  # just checked
+            if _ONLY_ROWS.issuperset(map(type, events)):
+                pending += events  # type: ignore[arg-type]  # just checked
                 if len(pending) >= _BATCH_ROWS:
                     self._flush()
                 continue
-            for event in run.events:
+            for event in events:
                 if type(event) is RowLogged:
                     pending.append(event)
                 else:
@@ -156,6 +171,39 @@ class Pass:
         if self._pending:
             rows, self._pending = self._pending, []
             self._rows(rows)
+
+    def _rows_by_column(self, columns: Columns) -> bool:
+        """Apply rows by column as ``_rows`` does; False if they must go row by row, none was applied then."""
+        state = self.state
+        parts = parts_of(columns, self.seen, self._excluded)
+        if parts is None or (self._awaited and int(columns.clocks[0]) <= state.last_mutation[0]):
+            return False
+        flags = flags_of(columns, state.facts)
+        texts = timestamps_of(columns, parts, state.offsets)
+        if flags is None or texts is None:
+            return False
+        news = [key for key in flags if key not in state.facts]
+        first = columns.first() if news else None
+        index = {key: index for index, key in enumerate(first.data)} if first else {}
+        for key, mask in flags.items():
+            self._note(key, (*columns.key(0), index.get(key, 0)) if key in index else state.facts[key].first, mask)
+        self._add_columns()
+        cells = cells_for(columns, self._columns)
+        if cells is None and not self.learning:
+            return False
+        rows = None
+        if not self.learning:
+            rows = self._places.place_behind(columns.clocks)
+            if rows is None:
+                return False
+        for part in parts:
+            self._ranges(part.writer).add_range(part.first, part.last)
+        saw_runs(columns, parts, partial(saw_rows, state.runs))
+        state.last_clock = max(state.last_clock, int(columns.clocks[-1]))
+        if rows is not None and cells is not None:
+            self.backend.insert_columns(self.table, ColumnRows(rows, texts, columns.fields["run"], cells))
+            self._places.remember_behind(rows, parts)
+        return True
 
     def _rows(self, events: list[RowLogged]) -> None:
         events, origins = self._take(events)

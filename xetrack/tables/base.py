@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 from xetrack.tables.layout import Column
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     import pyarrow as pa
 
@@ -80,6 +81,18 @@ class Rows(NamedTuple):
     more: Sequence[str] | None
 
 
+class ColumnRows(NamedTuple):
+    """Rows on their way into a table as Arrow arrays, for a backend that is ``columnar``.
+
+    Cells are null, bool, int64, double or string, in columns of a type that holds them as they are.
+    """
+
+    places: np.ndarray
+    timestamps: pa.Array
+    runs: pa.Array
+    cells: Sequence[tuple[Column, pa.Array]]
+
+
 class Selection(NamedTuple):
     """Which rows are asked for: of a run or of all, the last ``tail`` of the first ``head``."""
 
@@ -92,6 +105,8 @@ class Backend(Protocol):
     """Tables of one store in one engine. Not thread-safe: its owner holds a lock."""
 
     limit: int
+    #: Whether it takes rows as Arrow arrays too.
+    columnar: bool
 
     @staticmethod
     def diagnose(error: Exception) -> Ailment | None:
@@ -133,6 +148,10 @@ class Backend(Protocol):
         ...
 
     def insert(self, table: str, rows: Rows) -> None: ...
+    def insert_columns(self, table: str, rows: ColumnRows) -> None:
+        """Rows as Arrow arrays, if it is ``columnar``."""
+        ...
+
     def set_cells(self, table: str, column: Column, wire: Any, run: str | None, rows: Sequence[int] | None) -> int:
         """Set one column of a run's rows, or of the rows numbered; count those that exist."""
         ...

@@ -21,7 +21,7 @@ import msgspec
 
 from xetrack.tables import duckdb_file
 from xetrack.tables.asset_views import duckdb_assets, duckdb_hashes
-from xetrack.tables.base import SLOT_BITS, Ailment, Block, Checkpoint, Naming, Rows
+from xetrack.tables.base import SLOT_BITS, Ailment, Block, Checkpoint, ColumnRows, Naming, Rows
 from xetrack.tables.duckdb_cells import SQL_TYPES, DoesNotFit, duckdb_cell, series
 from xetrack.tables.duckdb_file import OWN, ROWS, Draft, Native, inode_of, registered
 from xetrack.tables.duckdb_layers import MASKED, ROW, Layers
@@ -43,6 +43,7 @@ class DuckdbTables(DuckdbReading, Native):
     """The tables of one store for one process; ``path`` None: in memory only."""
 
     limit = 4000
+    columnar = True
     #: A log of so many bytes is projected into a file, a smaller one in memory.
     large_bytes = 32 << 20
     #: Cells that are copied without a thought, when a store is flushed or closed.
@@ -396,6 +397,19 @@ class DuckdbTables(DuckdbReading, Native):
                 arrays[column.name] = series(wires, types, column.type, sql_type)
         if rows.more is not None:
             arrays[OVERFLOW] = pa.array(rows.more, pa.string())
+        self._hold(table, arrays)
+
+    def insert_columns(self, table: str, rows: ColumnRows) -> None:
+        import pyarrow as pa
+
+        arrays = {ROW: pa.array(rows.places, pa.int64()), FIXED[0]: rows.timestamps, FIXED[1]: rows.runs}
+        for column, array_ in rows.cells:
+            sql_type = self._fit(table, column)
+            if array_.null_count < len(array_):
+                arrays[column.name] = array_.cast(pa.float64()) if sql_type == "DOUBLE" else array_
+        self._hold(table, arrays)
+
+    def _hold(self, table: str, arrays: dict[str, Any]) -> None:
         held = self._pending.setdefault(table, [])
         held.append(arrays)
         if sum(len(one[ROW]) for one in held) >= _BATCH_ROWS or len(held) >= _BATCH_PARTS:

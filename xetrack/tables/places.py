@@ -8,12 +8,17 @@ side. Which event a row comes from is kept in blocks, thousands to a record.
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from operator import lt
+from typing import TYPE_CHECKING
 
 from xetrack.log.ranges import Frontier
 from xetrack.tables.base import SLOT_BITS, SLOTS, Backend, Block
 from xetrack.tables.layout import Position
 from xetrack.tables.state import TableState
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _MIDDLE = SLOTS // 2
 
@@ -53,6 +58,22 @@ class Places:
                         state.crowded = True
             state.last_row = max(state.last_row, fresh[-1])
             rows = rows + fresh if rows else fresh
+        return rows
+
+    def place_behind(self, clocks: np.ndarray) -> np.ndarray | None:
+        """What ``place`` gives for rows of which none is late; None if one is."""
+        import numpy as np
+
+        state = self.state
+        if not self.rebuilding and clocks[0] <= state.last_row >> SLOT_BITS:
+            return None
+        rows: np.ndarray = (clocks << SLOT_BITS) + _MIDDLE
+        if rows[0] <= state.last_row or (rows[1:] <= rows[:-1]).any():
+            steps = np.arange(len(rows))
+            wanted, rows = rows, np.maximum.accumulate(np.maximum(rows - steps, state.last_row + 1)) + steps
+            if (rows >> SLOT_BITS != wanted >> SLOT_BITS).any():
+                state.crowded = True
+        state.last_row = int(rows[-1])
         return rows
 
     def _late(self, clocks: list[int], origins: list[tuple[str, int]]) -> list[int]:
@@ -116,6 +137,20 @@ class Places:
                 if row >> SLOT_BITS in wanted:
                     found.setdefault(row >> SLOT_BITS, []).append(((writers[block.writer], seq), row))
         return found
+
+    def remember_behind(self, rows: np.ndarray, origins: Sequence[tuple[str, np.ndarray | None, np.ndarray]]) -> None:
+        """``remember`` for rows by column: which of them (None: all) are a writer's, and their seqs."""
+        self.backend.add_blocks(
+            self.table,
+            [
+                Block(
+                    self.numbers[writer],
+                    array("q", (rows if which is None else rows[which]).tobytes()),
+                    array("q", seqs.tobytes()),
+                )
+                for writer, which, seqs in origins
+            ],
+        )
 
     def remember(self, rows: list[int], origins: list[tuple[str, int]]) -> None:
         """Keep which rows come from which events."""

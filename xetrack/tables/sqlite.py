@@ -20,7 +20,7 @@ import msgspec
 from xetrack.errors import ForeignFile
 from xetrack.log.cells import cell
 from xetrack.tables.asset_views import sqlite_assets, sqlite_hashes
-from xetrack.tables.base import SLOT_BITS, Ailment, Block, Checkpoint, Naming, Rows
+from xetrack.tables.base import SLOT_BITS, Ailment, Block, Checkpoint, ColumnRows, Naming, Rows
 from xetrack.tables.layout import FIXED, OVERFLOW, Column, quote
 from xetrack.tables.sqlite_door import BUSY_TIMEOUT_S, TablesConnection
 from xetrack.tables.sqlite_read import SqliteReading
@@ -75,6 +75,7 @@ class SqliteTables(SqliteReading):
     """The tables of one store in one SQLite file, or in memory (``path`` None)."""
 
     limit = 1900
+    columnar = False
 
     def __init__(self, path: Path | None, *, limit: int | None = None) -> None:
         self.path = path
@@ -252,6 +253,10 @@ class SqliteTables(SqliteReading):
         )
         self.conn.run(f"DROP TABLE {aside}")
         self._views(table)
+
+    def insert_columns(self, table: str, rows: ColumnRows) -> None:
+        """Never asked for: SQLite takes rows."""
+        raise TypeError("SQLite takes rows, not columns")
 
     def insert(self, table: str, rows: Rows) -> None:
         names = ["_rowid_", *FIXED]
