@@ -183,6 +183,32 @@ def test_a_benchmark_is_validated_and_its_cache_counted(repo: Path) -> None:
     _script(repo, "analyze_cache_hits.py", "bench.db", "metrics", status=3)
 
 
+def test_results_of_experiments_come_together(tmp_path: Path) -> None:
+    import pandas as pd
+
+    from xetrack import Reader, Tracker
+
+    for name, rows in (("base", {1: 0.5, 2: 0.6}), ("one", {2: 0.7}), ("two", {3: 0.8})):
+        with Tracker(str(tmp_path / f"{name}.db"), track_id=name) as tracker:
+            tracker.log_batch([{"item": item, "score": score} for item, score in rows.items()])
+        frame = pd.DataFrame({"item": list(rows), "score": list(rows.values())})
+        frame.to_parquet(tmp_path / f"{name}.parquet")
+    script, dbs = "merge_artifacts.py", ("--base-db", "base.db", "--exp-db", "one.db", "two.db")
+    _script(tmp_path, script, "--strategy", "merge", *dbs, "--output-db", "all.db")
+    _script(tmp_path, script, "--strategy", "rebase", *dbs, "--output-db", "new.db", "--key-columns", "item")
+    assert len(Reader(str(tmp_path / "all.db"))) == 4
+    assert len(Reader(str(tmp_path / "base.db"))) == 2
+    joined = Reader(str(tmp_path / "new.db")).sql("SELECT item, score FROM events ORDER BY item")
+    assert joined.values.tolist() == [[1, 0.5], [2, 0.7], [3, 0.8]]
+    data = ("--base-data", "base.parquet", "--exp-data", "one.parquet", "two.parquet", "--output-data", "out.parquet")
+    _script(tmp_path, script, *data)
+    assert len(pd.read_parquet(tmp_path / "out.parquet")) == 4
+    _script(tmp_path, script, *data, "--data-strategy", "rebase", "--key-columns", "item", "--json")
+    assert sorted(pd.read_parquet(tmp_path / "out.parquet")["score"]) == [0.5, 0.7, 0.8]
+    _script(tmp_path, script, *dbs, "--strategy", "rebase", status=2)
+    _script(tmp_path, script, "--base-db", "nope.db", "--exp-db", "one.db", "--output-db", "x.db", status=3)
+
+
 def test_a_model_is_promoted_and_the_others_are_pruned(repo: Path, tmp_path: Path) -> None:
     folder = tmp_path / "models"
     shutil.copytree(repo / "models", folder)
@@ -201,7 +227,7 @@ def test_a_model_is_promoted_and_the_others_are_pruned(repo: Path, tmp_path: Pat
     "name",
     [
         *("validate_benchmark.py", "analyze_cache_hits.py", "export_summary.py"),
-        *("version_tag.py", "experiment_explorer.py", "model_manager.py"),
+        *("version_tag.py", "experiment_explorer.py", "model_manager.py", "merge_artifacts.py"),
     ],
 )
 def test_every_script_has_help(tmp_path: Path, name: str) -> None:

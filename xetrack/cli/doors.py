@@ -11,6 +11,7 @@ import typer
 from xetrack.cli import benchmark, cache, versions
 from xetrack.cli.commands import command
 from xetrack.cli.options import AsJson, Db, EngineName
+from xetrack.cli.output import print_json
 from xetrack.cli.versions import Strategy
 from xetrack.errors import InvalidArgument, XetrackError
 
@@ -169,6 +170,63 @@ def model_manager() -> None:
     from xetrack.cli import models
 
     _run(_program(models.promote, models.prune, models.list_, help="The model in production, and the candidates."))
+
+
+def merge_artifacts() -> None:
+    """``merge_artifacts.py --strategy rebase --base-db main.db --exp-db a.db b.db --output-db all.db``"""
+    many = ("--exp-db", "--exp-data", "--key-columns")
+
+    def combine(
+        strategy: Annotated[str, typer.Option("--strategy", help="merge or rebase.")] = "merge",
+        base_db: Annotated[str | None, typer.Option("--base-db", metavar="DB")] = None,
+        exp_db: Annotated[list[str] | None, typer.Option("--exp-db", metavar="DB...", help="One or more.")] = None,
+        output_db: Annotated[
+            str | None, typer.Option("--output-db", metavar="DB", help="By default --base-db.")
+        ] = None,
+        table: TableOption = "default",
+        key_columns: Annotated[list[str] | None, typer.Option("--key-columns", metavar="COL...")] = None,
+        base_data: Annotated[str | None, typer.Option("--base-data", metavar="FILE")] = None,
+        exp_data: Annotated[
+            list[str] | None, typer.Option("--exp-data", metavar="FILE...", help="One or more.")
+        ] = None,
+        output_data: Annotated[str | None, typer.Option("--output-data", metavar="FILE")] = None,
+        data_strategy: Annotated[str | None, typer.Option("--data-strategy", help="By default --strategy.")] = None,
+        as_json: AsJson = False,
+    ) -> None:
+        """Bring the stores, or the data files, of experiments together: all rows, or theirs in place of equal keys."""
+        from xetrack.workflow.artifacts import combine_data, combine_stores
+
+        keys, found = key_columns or [], {}
+        if base_db is None and base_data is None:
+            raise InvalidArgument("--base-db", "neither a store nor a data file is named")
+        if base_db is not None:
+            found["db"] = combine_stores(base_db, exp_db or [], output_db or base_db, strategy, table, keys)
+        if base_data is not None:
+            output = _needed("--output-data", output_data)
+            found["data"] = combine_data(base_data, exp_data or [], output, data_strategy or strategy, keys)
+        if as_json:
+            print_json(found)
+        for what, one in found.items():
+            if not as_json:
+                typer.echo(f"{what}: {one['strategy']} into {one['output']}")
+
+    sys.argv[1:] = _repeated(sys.argv[1:], many)
+    _run(_program(combine))
+
+
+def _repeated(args: list[str], options: tuple[str, ...]) -> list[str]:
+    """``--exp-db a b`` as ``--exp-db a --exp-db b``."""
+    found: list[str] = []
+    current = None
+    for arg in args:
+        if arg.startswith("-"):
+            current = arg if arg in options else None
+            found.append(arg)
+        elif current is not None and found[-1] != current:
+            found += [current, arg]
+        else:
+            found.append(arg)
+    return found
 
 
 def _needed(option: str, given: str | None) -> str:
