@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.faults import kill_at_every_call
-from xetrack import Tracker, copy, merge
+from xetrack import Tracker, copy, merge, rebase
 from xetrack.read.reader import Reader
 from xetrack.store import open_store
 
@@ -145,6 +145,23 @@ def test_merge_that_is_killed_is_completed_by_the_next(
         tables = dict(itertools.zip_longest(("default", "metrics"), one))
         assert tables["default"] in (before[0][0], expected[0][0])
         assert tables["metrics"] in (None, [], expected[0][1])
+
+
+@needs_fork
+def test_rebase_that_is_killed_is_completed_by_the_next(ours: Path) -> None:
+    theirs, whole = ours.with_name("theirs.db"), ours.parent.with_name("whole.db")
+    with Tracker(ours, track_id="mine") as tracker:
+        tracker.log({"step": 0})
+    shutil.copytree(f"{ours}.events", f"{whole}.events")
+    assert rebase(theirs, whole, ["step"]).rows_replaced == 1
+    expected, before = content(whole), content(ours)
+
+    def check() -> None:
+        assert content(ours)[0] in (before[0], expected[0])
+        rebase(theirs, ours, ["step"])
+        assert content(ours) == expected
+
+    assert kill_at_every_call(ours.parent, lambda: rebase(theirs, ours, ["step"]), check, every=7) > 10
 
 
 @needs_fork
