@@ -76,3 +76,23 @@ def test_data_files_are_rebased_into_another_or_in_place(call: Call, tmp_path: P
         json.loads(call("rebase", str(exp), "--onto", str(base), "--key", "id", "--json").stdout)["rows_replaced"] == 1
     )
     assert base.read_text() == '{"id":1,"v":"a"}\n{"id":2,"v":"B"}\n'
+
+
+def test_undo_of_the_rebase_brings_the_replaced_rows_back_and_the_past_still_shows_them(
+    call: Call, store: str, exp: str
+) -> None:
+    call("rebase", exp, "--onto", store, "--key", "model")
+    event = json.loads(call("log", store, "--n", "1", "--json").stdout)[0]
+    assert event["kind"] == "rows.replaced"
+    writer, _, _ = event["event_id"].rpartition("-")
+    earlier = json.loads(call("head", store, "--at", f"{writer}-0", "--json", "--n", "9").stdout)
+    assert [row["track_id"] for row in earlier] == ["calm-otter-1"] * 3 + ["bold-lynx-2", "dawn-mole-3"]
+    assert call("undo", store, event["event_id"]).exit_code == 0
+    assert Reader(store).to_df()["track_id"].tolist() == [row["track_id"] for row in earlier]
+
+
+def test_protected_run_exits_1_and_is_named(call: Call, store: str, exp: str) -> None:
+    assert call("protect", store, "bold-lynx-2").exit_code == 0
+    result = call("rebase", exp, "--onto", store, "--key", "model")
+    assert (result.exit_code, "'bold-lynx-2'" in result.stderr) == (1, True)
+    assert len(Reader(store)) == 4
