@@ -522,3 +522,23 @@ def test_tables_merged_by_git_with_a_conflict_are_made_anew(careless: Repo) -> N
     careless("rm", "-qf", "--cached", "track.db", "track.duckdb")
     careless.commit()
     assert careless.xs() == [1, 2, 7, 7]
+
+
+def test_tracker_lives_through_checkouts_of_committed_tables(careless: Repo) -> None:
+    careless.branch("other")
+    careless.log("b", *range(300))
+    careless.commit()
+    careless.log("c", *range(300, 400))
+    careless.commit()
+    with Tracker(careless.db, track_id="live") as tracker:
+        tracker.log({"x": 1000})
+        assert len(tracker.to_df()) == 1
+        reader = Reader(careless.db)
+        assert len(reader.to_df()) == 403
+        for branch, count in (("main", 2), ("other~1", 302), ("other", 402)):
+            careless("checkout", "-q", "--force", branch)
+            runs = Reader(careless.db).to_df()["track_id"].tolist()
+            assert len(runs) - runs.count("live") == count
+            assert len(reader.to_df()) == len(Reader(careless.db).to_df())
+            tracker.log({"x": count})
+    assert set(careless.xs()) >= {1000, 2, 302, 402}
