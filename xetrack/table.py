@@ -105,6 +105,22 @@ class Table:
             state = self._projector().state(self.name)
             return counts, state.runs, state.writers
 
+    def reach(
+        self, track_id: str | None = None, last: int | None = 0
+    ) -> tuple[dict[str, int], Frontier, Frontier, list[dict[str, Any]]]:
+        """How far each segment is read, ids of all events read and of the redacted ones, and the ``last`` rows."""
+        with self._open() as (backend, columns):
+            projector = self._projector()
+            rows = []
+            if last != 0 and backend.has(self.name):
+                ordered = [*(c for c in columns if c.stored), *(c for c in columns if not c.stored)]
+                labels = [*FIXED, *(column.name for column in ordered)]
+                found = backend.records(self.name, columns, track_id, 0, last, True)
+                rows = [{k: v for k, v in zip(labels, row, strict=True) if v is not None} for row in found]
+            read = {segment.name: segment.size for segment in projector.read_so_far(self.name)}
+            redacted = projector.state(self.name).settlement.redacted
+            return read, projector.frontier(self.name).copy(), Frontier.from_wire(redacted), rows
+
     def latest_run(self) -> str | None:
         """The run that logged last, by time."""
         with self._open() as (backend, _):

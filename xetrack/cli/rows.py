@@ -30,9 +30,31 @@ def head(place: Place, output: Some, track_id: TrackId = None) -> None:
     _print_some(place, output, track_id, last=False)
 
 
-def tail(place: Place, output: Some, track_id: TrackId = None) -> None:
-    """Print the last rows of a table, oldest first."""
-    _print_some(place, output, track_id, last=True)
+def tail(
+    place: Place,
+    output: Some,
+    track_id: TrackId = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with rows as they arrive.")] = False,
+    events: Annotated[
+        bool, typer.Option("--events", help="With -f: events instead, changes and deletions too.")
+    ] = False,
+    cursor: Annotated[
+        str | None,
+        typer.Option("--cursor", metavar="FILE", help="With -f: go on where FILE says, and keep it up to date."),
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="With -f: end when there is no more.")] = False,
+) -> None:
+    """Print the last rows of a table, oldest first; with -f also what comes, a line each, until interrupted.
+
+    Followed rows have the keys they were logged with, and each comes once, in the order of arrival.
+    """
+    if not follow:
+        _print_some(place, output, track_id, last=True)
+        return
+    from xetrack.cli.follow import follow_to
+
+    with place.opened() as table:
+        follow_to(table, output, track_id, last=output.n or 0, events=events, file=cursor, once=once)
 
 
 def ls(

@@ -18,6 +18,7 @@ from xetrack.exchange.past import open_past
 from xetrack.read.asset_events import AssetEvents
 from xetrack.read.backends import checked, frame_of, polars_of, rows_of
 from xetrack.read.files import read_jsonl, read_logs
+from xetrack.read.follow import Follow
 from xetrack.read.history import BLAME, blame_lines, frame_of_lines, history_lines
 from xetrack.read.runs import runs_frame
 from xetrack.read.undo import undo, undo_run
@@ -125,6 +126,26 @@ class Reader(TableView):
         """Rows of the newest run by time; an empty frame if there is none."""
         run = self._table.latest_run()
         return self.to_df(head=0) if run is None else self.to_df(run)
+
+    def follow(
+        self, cursor: str | None = None, *, track_id: str | None = None, events: bool = False, wait: bool = True
+    ) -> Follow:
+        """Rows as they are logged, each exactly once: an iterator that waits for more.
+
+        Rows are dicts of ``timestamp``, ``track_id`` and the keys as they were logged,
+        with Python values and stored objects as short hashes, in the order of arrival.
+        All rows come, from the first one that was ever logged, also those deleted since;
+        what was redacted does not. ``cursor``: only what comes after, in whatever process
+        it was taken from ``Follow.cursor``; ``"end"``: only what is logged from now on.
+        With ``wait=False`` it ends with the last row there is. With ``events`` rows and
+        mutations are dicts of ``event_id``, ``kind``, ``timestamp``, ``track_id``, ``data``.
+
+        >>> for row in Reader("track.db").follow(): print(row["loss"])
+
+        Raises:
+            InvalidArgument: the cursor is none, or of another table.
+        """
+        return Follow(self._table, cursor, track_id=track_id, events=events, wait=wait)
 
     def runs(self) -> pd.DataFrame:
         """The runs of the table and how they are doing, in the order of their first rows.
