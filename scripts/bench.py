@@ -16,7 +16,7 @@ import sys
 from datetime import datetime, timezone
 from importlib import import_module
 
-from scripts import bench_append, bench_cache, bench_duckdb, bench_merge, bench_peers, bench_tables
+from scripts import bench_append, bench_cache, bench_cli, bench_duckdb, bench_merge, bench_peers, bench_tables
 
 
 def main() -> None:
@@ -41,6 +41,7 @@ def main() -> None:
         *bench_append.imports(5 if quick else 15),
         *bench_append.appends(2_000 if quick else 20_000, 5 if quick else 15),
         *bench_append.tracked(2_000 if quick else 10_000, 5 if quick else 15),
+        *bench_cli.commands(50_000 if quick else 1_000_000, 5 if quick else 15),
         *bench_cache.cached(500 if quick else 2_000, 5 if quick else 15),
         *bench_tables.large(50_000 if quick else 1_000_000, 1 if quick else 3),
         *bench_duckdb.columnar(50_000 if quick else 1_000_000, 1 if quick else 3),
