@@ -88,6 +88,8 @@ class _Command(TyperCommand):
     """A command whose DB may be left out where ``$XETRACK_DB`` names one."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if ctx.resilient_parsing and args and self._takes_value(args[-1]):
+            args = args[:-1]  # its value is being completed; without it nothing of the line would be known
         arguments = [parameter for parameter in self.params if parameter.param_type_name == "argument"]
         named = store_of_environment()
         if named and arguments and arguments[0].name == "db":
@@ -95,6 +97,9 @@ class _Command(TyperCommand):
             if not (isinstance(given, str) and is_store_name(given)):
                 args = [named, *args]
         return super().parse_args(ctx, args)
+
+    def _takes_value(self, text: str) -> bool:
+        return any(text in option.opts and not getattr(option, "is_flag", False) for option in self.params)
 
 
 def is_store_name(text: str) -> bool:

@@ -99,14 +99,20 @@ def _runs(ctx: typer.Context) -> list[str]:
 @contextlib.contextmanager
 def _table(ctx: typer.Context) -> Iterator[Any]:
     """The table that the line names, up to date; None where that may take longer than anyone waits for a name."""
-    size_bytes = sum(path.stat().st_size for path in Path(_events(ctx)).glob("*/*.*"))
-    if size_bytes > _QUICK_BYTES:
+    from xetrack.log.log import FileLog
+    from xetrack.store import Store
+
+    folder = Path(_events(ctx))
+    if not folder.is_dir() or sum(path.stat().st_size for path in folder.glob("*/*.*")) > _QUICK_BYTES:
         yield None
         return
-    from xetrack.cli.options import opened_table
-
-    with opened_table(_db(ctx), ctx.params.get("engine"), ctx.params.get("table")) as table:
-        yield table
+    settings = Settings.resolve(table=ctx.params.get("table"))
+    # In memory: nothing in the folder is touched, whatever state its tables are in.
+    store = Store(":memory:", None, FileLog(folder), settings)
+    try:
+        yield store.table(settings.table, "sqlite")
+    finally:
+        store.close()
 
 
 @contextlib.contextmanager

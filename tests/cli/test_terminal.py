@@ -1,0 +1,199 @@
+"""`xt` on a terminal, in a pipe, in a shell that completes, interrupted, and on a large store."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT, Xt
+from xetrack import Tracker
+
+LARGE = 1_000_000
+ENGINES = ["sqlite", "duckdb"]
+
+
+def _environ(**more: str) -> dict[str, str]:
+    own = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS")}
+    return {**own, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", **more}
+
+
+def _on_terminal(*args: str, **env: str) -> tuple[int, str]:
+    """Exit status, and what a terminal of 80 columns was sent."""
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "xetrack", *args]
+    with subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, env=_environ(COLUMNS="80", **env)
+    ) as run:
+        os.close(theirs)
+        sent = b""
+        while select.select([ours], [], [], 60)[0]:
+            try:
+                piece = os.read(ours, 65536)
+            except OSError:  # the other side was closed
+                break
+            if not piece:
+                break
+            sent += piece
+    os.close(ours)
+    return run.returncode, sent.decode()
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="pseudo-terminals are missing on this system")
+class TestTerminal:
+    def test_rows_have_a_frame_and_colours_and_hidden_columns_are_named(self, store: str) -> None:
+        status, shown = _on_terminal("head", store)
+        assert status == 0
+        assert "╭" in shown and "\x1b[" in shown
+        assert "more columns" in shown and "note" in shown
+        assert max(len(line) for line in _plain(shown).splitlines()[:8]) <= 80
+
+    def test_no_color_has_no_escapes(self, store: str) -> None:
+        status, shown = _on_terminal("head", store, "--columns=epoch,loss", NO_COLOR="1")
+        assert status == 0 and "\x1b[" not in shown and "╭" in shown
+
+    def test_json_is_json_here_too(self, store: str) -> None:
+        status, shown = _on_terminal("head", store, "--json", "--columns=epoch")
+        assert (status, json.loads(shown)) == (0, [{"epoch": 0}, {"epoch": 1}, {"epoch": 2}, {"epoch": 0}])
+
+    def test_parquet_is_refused(self, store: str) -> None:
+        status, shown = _on_terminal("head", store, "--format=parquet")
+        assert status == 2 and "--out" in shown
+
+    @pytest.mark.parametrize(
+        "command",
+        [("runs",), ("show", "calm-otter-1"), ("compare", "calm-otter-1", "bold-lynx-2"), ("plot", "line", "loss")],
+    )
+    def test_commands_that_read_runs_fit_the_width(self, store: str, command: tuple[str, ...]) -> None:
+        names = command[:2] if command[0] == "plot" else command[:1]
+        status, shown = _on_terminal(*names, store, *command[len(names) :])
+        assert status == 0
+        framed = [line for line in _plain(shown).splitlines() if line.startswith(("╭", "│", "╰", " "))]
+        assert framed and max(map(len, framed)) <= 80
+
+
+def _plain(text: str) -> str:
+    import re
+
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r", "")
+
+
+def test_forced_colours_go_into_a_pipe_and_cut_nothing(xt: Xt, tmp_path: Path) -> None:
+    with Tracker(tmp_path / "wide.db") as tracker:
+        tracker.log({f"column_{number}": "x" * 50 for number in range(20)})
+    result = xt("head", "wide.db", FORCE_COLOR="1", COLUMNS="40")
+    assert "\x1b[" in result.stdout and result.stdout.count("x" * 50) == 20
+    assert "\x1b" not in xt("head", "wide.db").stdout
+
+
+# -- completion --------------------------------------------------------------
+
+
+@pytest.fixture
+def complete(tmp_path: Path) -> Callable[[str], list[str]]:
+    """What bash is offered for a line that ends in the word being typed."""
+
+    def ask(line: str) -> list[str]:
+        words = line.split(" ")
+        env = {"_XT_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
+        code = "import sys; sys.argv = ['xt']; from xetrack.cli import app; app(prog_name='xt')"
+        run = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, env=_environ(**env), capture_output=True, text=True
+        )
+        assert run.stderr == ""
+        return run.stdout.split()
+
+    return ask
+
+
+def test_shell_completes_names(store: str, complete: Callable[[str], list[str]]) -> None:
+    assert complete("xt hea") == ["head"]
+    assert complete("xt head tr") == ["track.db"]
+    assert complete("xt head track.db --table me") == ["metrics"]
+    assert complete("xt head track.db --columns epoch,lo") == ["epoch,loss"]
+    assert complete("xt show track.db calm") == ["calm-otter-1"]
+    assert complete("xt show track.db --table metrics calm") == ["calm-otter-1"]
+    assert complete("xt plot line track.db lo") == ["loss"]
+    assert complete("xt stats top track.db lo") == ["loss"]
+
+
+def test_shell_is_offered_nothing_where_nothing_can_be_told(
+    complete: Callable[[str], list[str]], tmp_path: Path
+) -> None:
+    assert complete("xt show absent.db c") == []
+    (tmp_path / "odd.db").write_text("no database")
+    (tmp_path / "odd.db.events").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    assert complete("xt show odd.db c") == []
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+# -- a large store -----------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def large(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A million rows of two runs, up to date in SQLite."""
+    db = str(tmp_path_factory.mktemp("large") / "large.db")
+    for run in ("a", "b"):
+        with Tracker(db, track_id=run) as tracker:
+            for start in range(0, LARGE // 2, 100_000):
+                tracker.log_batch([{"step": start + n, "loss": 1 / (start + n + 1)} for n in range(100_000)])
+    return db
+
+
+def test_million_rows_are_read_by_every_command_that_reads(large: str, call: Callable[..., Any]) -> None:
+    half = LARGE // 2
+    assert json.loads(call("head", large, "--n=1", "--json").stdout)[0]["step"] == 0
+    assert json.loads(call("tail", large, "--n=1", "--json").stdout)[0]["step"] == half - 1
+    found = call(
+        "head", large, f"--where=step >= {half - 2}", "--sort=-step,track_id", "--columns=track_id,step", "--csv"
+    )
+    assert found.stdout.splitlines()[1:3] == [f"a,{half - 1}", f"b,{half - 1}"]
+    rows = json.loads(call("runs", large, "--json").stdout)
+    assert [(row["track_id"], row["rows"], row["step"]) for row in rows] == [
+        ("a", half, half - 1),
+        ("b", half, half - 1),
+    ]
+    (best,) = json.loads(call("best", large, "loss", "--min", "--n=1", "--json").stdout)
+    assert best["step"] == half - 1
+    assert json.loads(call("stats", "top", large, "step", "--json").stdout)[0]["step"] == half - 1
+    assert call("sql", large, "SELECT count(*) FROM events", "--csv").stdout.splitlines()[1] == str(LARGE)
+    assert "observations: 1000000" in call("plot", "hist", large, "loss").stdout
+    pipe = f"{sys.executable} -m xetrack head {large} --n {LARGE} --columns step --csv"
+    done = subprocess.run(["sh", "-c", f"{pipe} | head -2"], env=_environ(), capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("step\n0\n", "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals differ there")
+def test_interrupted_command_exits_130_and_the_next_one_completes(large: str, tmp_path: Path) -> None:
+    db = tmp_path / "copy.db"
+    os.symlink(f"{large}.events", f"{db}.events")
+    run = subprocess.Popen(
+        [sys.executable, "-m", "xetrack", "replay", str(db)],
+        env=_environ(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while run.poll() is None and sum(path.stat().st_size for path in tmp_path.glob("copy.db*") if path.is_file()) < 1e6:
+        time.sleep(0.01)
+    run.send_signal(signal.SIGINT)
+    out, err = run.communicate()
+    assert (run.returncode, out, err) == (130, "", "xt: interrupted\n")
+    head = subprocess.run(
+        [sys.executable, "-m", "xetrack", "sql", str(db), "SELECT count(*) FROM events", "--csv"],
+        env=_environ(),
+        capture_output=True,
+        text=True,
+    )
+    assert head.stdout.splitlines()[1] == str(LARGE), head.stderr
