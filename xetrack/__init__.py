@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from xetrack.read.backends import get_backend as get_backend
     from xetrack.read.backends import set_backend as set_backend
     from xetrack.read.reader import Reader as Reader
+    from xetrack.read.watch import watch as watch
     from xetrack.store import compact as compact
     from xetrack.track.tracker import Tracker as Tracker
 
@@ -45,6 +46,7 @@ __all__ = [
     "redact",
     "replay",
     "set_backend",
+    "watch",
 ]
 
 _ROOMS = {
@@ -58,6 +60,7 @@ _ROOMS = {
     "import_data": "xetrack.exchange.importers",
     "merge": "xetrack.exchange.merge",
     "rank": "xetrack.config",
+    "watch": "xetrack.read.watch",
     "rebase": "xetrack.exchange.rebase",
     "redact": "xetrack.exchange.redaction",
     "replay": "xetrack.exchange.materialise",

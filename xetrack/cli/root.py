@@ -40,6 +40,7 @@ FAMILIES = {
     "versions": "versions",
     "models": "models",
     "skills": "skills",
+    "watch": "watch",
     "upkeep": "replay verify compact",
 }
 INTERRUPTED = 130
