@@ -10,6 +10,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from typer.models import ArgumentInfo
 
+from scripts.docs_api import api_page
 from xetrack import errors
 from xetrack.cli.root import FAMILIES, app, family
 from xetrack.errors import NotFound, XetrackError
@@ -121,7 +122,8 @@ def main() -> None:
     DOCS.mkdir(exist_ok=True)
     (DOCS / "errors.md").write_text(errors_page(), encoding="utf-8")
     (DOCS / "cli.md").write_text(cli_page(), encoding="utf-8")
-    print(f"wrote {DOCS / 'errors.md'} from {errors.__name__} and {DOCS / 'cli.md'} from {app.info.name}")
+    (DOCS / "api.md").write_text(api_page(), encoding="utf-8")
+    print(f"wrote errors.md from {errors.__name__}, cli.md from {app.info.name} and api.md from docstrings to {DOCS}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,48 @@
+"""The pages of docs/: their blocks run, their links lead somewhere, and what is made from code has not drifted."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts.docs_api import api_page
+from tests.conftest import ROOT
+from tests.pages import BLOCK, run_page
+
+DOCS = ROOT / "docs"
+PAGES = sorted([*DOCS.glob("*.md"), *(DOCS / "decisions").glob("*.md")])
+
+
+@pytest.mark.parametrize("name", ["guide", "migrating"])
+def test_every_block_does_what_it_says(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results.csv").write_text("epoch,loss\n1,0.5\n")
+    assert run_page(DOCS / f"{name}.md") >= 1
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_to_pages_that_are_there(page: Path) -> None:
+    prose = BLOCK.sub("", page.read_text(encoding="utf-8"))
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", prose):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_the_api_page_is_made_from_the_docstrings() -> None:
+    assert (DOCS / "api.md").read_text(encoding="utf-8") == api_page(), "run scripts/docs"
+
+
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sphinx", "-W", "-q", "-b", "html", str(DOCS), str(tmp_path / "site")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "site" / "guide.html").exists()
+
+
+def test_the_site_lists_every_page() -> None:
+    listed = (DOCS / "index.md").read_text(encoding="utf-8").split()
+    assert {page.stem for page in DOCS.glob("*.md")} - set(listed) == {"index"}
