@@ -314,6 +314,10 @@ class World:
         if how == "compact":
             compact(self.db(store))
         else:
+            for second in (False, True):  # only files of writers that have ended are rewritten
+                if self.own[2 * store + second]:
+                    self.write(store, second, True, ("redact", None, len(self.all)))
+                    self.write(store, second, True, ("end", None, None))
             report = redact(self.db(store), pending=True)
             redacted = Model(self.events(store).values()).redacted
             left = {Path(path).name for path in report.files_left}
