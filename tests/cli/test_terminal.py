@@ -15,8 +15,11 @@ from typing import Any
 
 import pytest
 
+import xetrack
 from tests.conftest import ROOT, Xt
 from xetrack import Tracker
+from xetrack.cli.progress import progress
+from xetrack.log import progress as log_progress
 
 LARGE = 1_000_000
 ENGINES = ["sqlite", "duckdb"]
@@ -197,3 +200,33 @@ def test_interrupted_command_exits_130_and_the_next_one_completes(large: str, tm
         text=True,
     )
     assert head.stdout.splitlines()[1] == str(LARGE), head.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="pseudo-terminals are missing on this system")
+def test_long_work_shows_a_bar_on_a_terminal(large: str, tmp_path: Path) -> None:
+    db = str(tmp_path / "copy.db")
+    os.symlink(f"{large}.events", f"{db}.events")
+    status, shown = _on_terminal("replay", db)
+    assert status == 0
+    assert "MB/s" in shown and "━" in shown
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_nobody_listens_to_quiet_or_piped_work(quiet: bool) -> None:
+    with progress("Replaying", quiet=quiet):
+        assert log_progress._listener.get() is None
+
+
+def test_listener_is_told_of_what_is_read_and_taken_in(store: str, tmp_path: Path) -> None:
+    told: dict[str, int] = {"bytes": 0, "rows": 0}
+
+    def listen(count: int, unit: str) -> None:
+        told[unit] += count
+
+    (tmp_path / "rows.csv").write_text("loss\n" + "0.5\n" * 1000)
+    with log_progress.listening(listen):
+        xetrack.replay(store)
+        read_bytes = told["bytes"]
+        xetrack.import_data(tmp_path / "rows.csv", tmp_path / "new.db")
+    log_bytes = sum(path.stat().st_size for path in Path(f"{store}.events").glob("*/*.jsonl"))
+    assert read_bytes >= log_bytes and told["rows"] == 1000

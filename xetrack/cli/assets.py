@@ -12,6 +12,7 @@ import typer
 from xetrack.cli.commands import command
 from xetrack.cli.options import AsJson, At, Db, EngineName, Output, Place, TableName, opened_store
 from xetrack.cli.output import Format, print_json, print_rows
+from xetrack.cli.progress import Quiet, progress
 from xetrack.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would go.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     engine: EngineName = None,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Delete files of assets that nothing needs: removed ones, those no event names, unfinished ones.
@@ -116,14 +118,16 @@ def gc(
     What a row still shows stays, and so does what is younger than an hour: a program may be about to name it.
     """
     with _opened(db, engine) as assets:
-        found = assets.waste()
+        with progress("Looking for waste", db, quiet=quiet):
+            found = assets.waste()
         young = sum(waste.young for waste in found)
         going = len(found) - young
         if going and not dry_run and not yes:
             if not sys.stdin.isatty():
                 raise InvalidArgument("--yes", f"{going} files would be deleted, and there is nobody to ask")
             typer.confirm(f"Delete {going} files for good?", abort=True, err=True)
-        gone = assets.gc(dry_run=dry_run)
+        with progress("Deleting", db, quiet=quiet):
+            gone = assets.gc(dry_run=dry_run)
     freed_bytes = sum(waste.stored_bytes for waste in gone)
     if as_json:
         files = [{"hash": w.hash, "reason": w.reason, "stored_bytes": w.stored_bytes, "path": w.path} for w in gone]

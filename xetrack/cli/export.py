@@ -9,6 +9,7 @@ import typer
 from xetrack.cli.commands import command
 from xetrack.cli.options import AsJson, At, Db, EngineName, TableName, TrackId
 from xetrack.cli.output import print_json
+from xetrack.cli.progress import Quiet, progress
 from xetrack.config import Settings
 from xetrack.errors import InvalidArgument
 
@@ -53,6 +54,7 @@ def export(
     table: TableName = None,
     engine: EngineName = None,
     at: At = None,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Write rows to files as a data set, with a manifest beside them.
@@ -70,31 +72,34 @@ def export(
             raise InvalidArgument("OUT", "it is not given")
         if out == "-":
             raise InvalidArgument("OUT", "a data set is files; `xt sql DB QUERY --format csv` prints rows")
-        report = exporters.export(
-            db,
-            out,
-            table=table,
-            columns=columns,
-            where=where,
-            track_id=track_id,
-            split=split,
-            by=by,
-            seed=seed,
-            form=form,
-            force=force,
-            at=at,
-        )
+        with progress("Exporting", db, quiet=quiet):
+            report = exporters.export(
+                db,
+                out,
+                table=table,
+                columns=columns,
+                where=where,
+                track_id=track_id,
+                split=split,
+                by=by,
+                seed=seed,
+                form=form,
+                force=force,
+                at=at,
+            )
     else:
         if (columns, where, track_id, split, by, form, table, at) != (None,) * 8 or seed or (again and check):
             raise InvalidArgument(
                 "--again" if again else "--check", "the manifest says what to export, nothing else may"
             )
         if again:
-            report = exporters.export_again(db, again, out, force=force)
+            with progress("Exporting", db, quiet=quiet):
+                report = exporters.export_again(db, again, out, force=force)
         else:
             if out is not None:
                 raise InvalidArgument("OUT", "--check writes nothing")
-            report = exporters.check_export(db, manifest)
+            with progress("Checking", db, quiet=quiet):
+                report = exporters.check_export(db, manifest)
     if as_json:
         print_json(report.to_json())
     else:

@@ -8,6 +8,7 @@ import typer
 
 from xetrack.cli.options import AsJson, Db
 from xetrack.cli.output import Format, print_json, print_rows
+from xetrack.cli.progress import Quiet, progress
 
 
 def register(app: typer.Typer) -> None:
@@ -27,6 +28,7 @@ def import_(
     ] = None,
     parse: Annotated[bool, typer.Option("--parse", help="Make lists and dicts of texts that look like one.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the report and write nothing.")] = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Take over rows that something else wrote, into a store that is made if it is not there.
@@ -36,7 +38,10 @@ def import_(
     """
     import xetrack
 
-    report = xetrack.import_data(source, db, kind=kind, table=table, track_id=track_id, parse=parse, dry_run=dry_run)
+    with progress("Importing", quiet=quiet):
+        report = xetrack.import_data(
+            source, db, kind=kind, table=table, track_id=track_id, parse=parse, dry_run=dry_run
+        )
     if as_json:
         print_json(report.to_dict())
         return

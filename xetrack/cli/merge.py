@@ -11,6 +11,7 @@ import typer
 from xetrack.cli.commands import command
 from xetrack.cli.options import AsJson, TableName, names_of
 from xetrack.cli.output import Format, print_json, print_rows
+from xetrack.cli.progress import Quiet, progress
 from xetrack.errors import InvalidArgument, MergeConflict
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def merge(
             case_sensitive=False,
         ),
     ] = PolicyName.LATEST,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Take over all that the sources have and DB lacks, and report what disagrees.
@@ -59,7 +61,8 @@ def merge(
     import xetrack
 
     try:
-        report = xetrack.merge(*sources, into=into, dry_run=dry_run, policy=policy.value)
+        with progress("Merging", *sources, into, quiet=quiet):
+            report = xetrack.merge(*sources, into=into, dry_run=dry_run, policy=policy.value)
     except MergeConflict as error:
         _print_report(error.report, as_json)  # type: ignore[arg-type]  # errors stand below reports
         raise
@@ -115,6 +118,7 @@ def rebase(
         str | None, typer.Option("--out", "-o", metavar="FILE", help="Of data files: write there instead.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the report and write nothing.")] = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Take over SOURCE; its rows replace those of DB with the same key.
@@ -126,7 +130,8 @@ def rebase(
     from xetrack.config import Settings
 
     names = [name for key in keys for name in names_of(key)]
-    report = xetrack.rebase(source, onto, names, Settings.resolve(table=table).table, dry_run=dry_run, out=out)
+    with progress("Rebasing", source, onto, quiet=quiet):
+        report = xetrack.rebase(source, onto, names, Settings.resolve(table=table).table, dry_run=dry_run, out=out)
     if as_json:
         print_json(report.to_dict())
     else:
@@ -149,6 +154,7 @@ def copy(
         typer.Option("--table", metavar="NAME", help="Table to copy, may be repeated; else the default table."),
     ] = None,
     all_tables: Annotated[bool, typer.Option("--all-tables", help="Copy every table of the source.")] = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Take over what the source has and the target lacks, and print how many rows became visible.
@@ -159,7 +165,8 @@ def copy(
 
     if all_tables and table:
         raise InvalidArgument("--all-tables", "it already holds every --table")
-    count = xetrack.copy(source, target, assets=assets, tables="all" if all_tables else table or None)
+    with progress("Copying", source, target, quiet=quiet):
+        count = xetrack.copy(source, target, assets=assets, tables="all" if all_tables else table or None)
     if as_json:
         print_json({"rows_copied": count})
     else:

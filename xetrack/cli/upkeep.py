@@ -9,6 +9,7 @@ import typer
 from xetrack.cli.commands import command
 from xetrack.cli.options import AsJson, At, Db, EngineName, opened_store
 from xetrack.cli.output import Format, print_json, print_rows
+from xetrack.cli.progress import Quiet, progress
 
 
 def register(app: typer.Typer) -> None:
@@ -25,6 +26,7 @@ def replay(
         str | None, typer.Option("--to", metavar="NEW", help="Make a store there with what was there at that moment.")
     ] = None,
     engine: EngineName = None,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Make all tables again from the log, and print how many rows each has.
@@ -33,17 +35,20 @@ def replay(
     """
     import xetrack
 
-    rows = list(xetrack.replay(db, at=at, to=to, engine=engine).items())
+    with progress("Replaying", db, quiet=quiet):
+        rows = list(xetrack.replay(db, at=at, to=to, engine=engine).items())
     print_rows(["table", "rows"], rows, Format.JSON if as_json else Format.TABLE)
 
 
-def verify(db: Db, as_json: AsJson = False) -> None:
+def verify(db: Db, quiet: Quiet = False, as_json: AsJson = False) -> None:
     """Check every line and asset of the log, and the tables against it.
 
     Exit status 1 if anything is damaged. A torn last line, left by a killed process, is told but no damage.
     """
     with opened_store(db, None, None) as (store, _):
-        report = store.verify()
+        # The log by itself, then for the tables' sake: as they are, and made anew.
+        with progress("Verifying", db, passes=2, quiet=quiet):
+            report = store.verify()
     if as_json:
         print_json(report.to_json())
     else:
@@ -55,6 +60,7 @@ def verify(db: Db, as_json: AsJson = False) -> None:
 def compact(
     db: Db,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be packed.")] = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Pack finished segments, line for line, into a few compressed files.
@@ -63,7 +69,8 @@ def compact(
     be writing to it. Safe at any time: whoever reads or logs meanwhile sees every row.
     """
     with opened_store(db, None, None) as (store, _):
-        report = store.compact(dry_run=dry_run)
+        with progress("Packing", db, passes=2, quiet=quiet):
+            report = store.compact(dry_run=dry_run)
     if as_json:
         print_json(report.to_json())
     else:

@@ -21,6 +21,7 @@ from xetrack.log.codec import jsonl
 from xetrack.log.events import AssetAdded, Event, RowLogged, WriterEnded, WriterStarted, event_key
 from xetrack.log.log import FileLog, Log
 from xetrack.log.packs import draft_pack, id_of
+from xetrack.log.progress import counted
 from xetrack.log.segment import FORMAT
 
 #: Events of one writer that may share a reading.
@@ -75,7 +76,7 @@ def take_in(log: FileLog, found: Mapping[str, Found], source: str, *, dry_run: b
     try:
         for table, one in found.items():
             known = KnownRows(log, table)
-            rows, known_count, changed = known.without(one.rows)
+            rows, known_count, changed = known.without(counted(one.rows))
             result[table] = Taken(len(rows), known_count, changed)
             # Of all rows, so that it does not depend on what was known already.
             first_us = min((row.clock_us for row in one.rows), default=0)

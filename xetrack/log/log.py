@@ -26,6 +26,7 @@ from xetrack.log import header
 from xetrack.log.clock import Clock
 from xetrack.log.codec import Damage, Split, codec_for
 from xetrack.log.events import Event, WriterStarted
+from xetrack.log.progress import advanced
 from xetrack.log.segment import FileWriter, MemoryWriter, Writer
 
 if TYPE_CHECKING:
@@ -238,6 +239,7 @@ class Log(ABC):
                 damaged.append(Damage(position + found.consumed, len(rest), reason, line + found.lines))
             if found.consumed or damaged:
                 raw = buffer[: found.consumed]
+                advanced(found.consumed, "bytes")
                 yield Chunk(
                     found.events, position, position + found.consumed, damaged, found.lines, raw, checked is None
                 )
