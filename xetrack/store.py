@@ -17,7 +17,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
-from xetrack.config import Settings, rank
+from xetrack.config import Settings, cache_home, rank
 from xetrack.errors import (
     ForeignFile,
     InvalidArgument,
@@ -36,6 +36,7 @@ from xetrack.tables.assets import summary
 from xetrack.tables.base import Backend
 from xetrack.tables.files import is_foreign, refuse_foreign, set_aside_without_log, tables_file
 from xetrack.tables.keeper import Engine, Keeper, make_tables
+from xetrack.tables.network import is_network
 from xetrack.tables.projector import Projector
 from xetrack.tables.sqlite import is_tables_file
 
@@ -110,7 +111,10 @@ class Store:
         """What holds the tables of an engine, by default of the settings'. Call it, and it, under ``lock``."""
         name = cast(Engine, engine or self.settings.engine)
         if name not in self._keepers:
-            self._keepers[name] = Keeper(self.log, name, self.path, self.settings.tables_dir)
+            folder = self.settings.tables_dir
+            if folder is None and self.path is not None and is_network(self.path.parent):
+                folder = cache_home() / "tables"
+            self._keepers[name] = Keeper(self.log, name, self.path, folder)
         return self._keepers[name]
 
     @property

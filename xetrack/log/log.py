@@ -13,6 +13,7 @@ import os
 import re
 import stat
 import threading
+import time
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ import msgspec
 from xetrack.errors import FormatTooNew, InvalidTable, NotAStore, storage_error
 from xetrack.log import header
 from xetrack.log.clock import Clock
-from xetrack.log.codec import Damage, Split, codec_for
+from xetrack.log.codec import Damage, Split, codec_for, jsonl
 from xetrack.log.events import Event, WriterStarted
 from xetrack.log.progress import advanced
 from xetrack.log.segment import FileWriter, MemoryWriter, Writer
@@ -39,6 +40,8 @@ STORE_BYTES = b'{"format":1}\n'
 #: Major number of the newest format that this release reads.
 KNOWN_FORMAT = 1
 CHUNK_BYTES = 1 << 20
+#: A hole in a segment that nobody wrote to for so long is damage.
+FILLED_IN_NS = 30 * 10**9
 
 _SEGMENT = re.compile(r"[a-z2-7]{16}\.(jsonl|msgpack)|[0-9a-f]{64}\.jsonl(\.zst)?")
 _SAFE = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
@@ -161,6 +164,10 @@ class Log(ABC):
     def segments(self, table: str) -> list[SegmentInfo]:
         """Segments and packs of a table, by name; files of other names are ignored."""
 
+    def segment(self, table: str, name: str) -> SegmentInfo | None:
+        """One segment, asked for by its name, as lists may lag behind; None if it is not there."""
+        return next((segment for segment in self.segments(table) if segment.name == name), None)
+
     @abstractmethod
     def writer(self, table: str, codec: str = "jsonl") -> Writer:
         """The writer of this process for a table: one for all that ask, a new one after a fork.
@@ -206,6 +213,8 @@ class Log(ABC):
     def _scan(
         self, table: str, name: str, file: BinaryIO, offset: int, end: int | None, decoded: bool
     ) -> Iterator[Chunk]:
+        if end is not None and end <= offset:
+            return  # it looks shorter than it was read: for a moment, on a network file system
         codec = codec_for(name)
         position, line, rest, at_end = offset, 0, b"", False
         unpacking_failed = ""
@@ -223,6 +232,9 @@ class Log(ABC):
             except _unpacking_errors(name) as error:
                 piece, unpacking_failed = b"", str(error)
             at_end = len(piece) < wanted or (end is not None and position + len(rest) + len(piece) >= end)
+            if b"\0" in piece and codec is jsonl and self._may_be_filled_in(table, name):
+                # Lines have no zeros: this is a stretch of which only what is behind it came so far.
+                piece, at_end = piece[: piece.index(b"\0")], True
             buffer = rest + piece if rest else piece
             checked = None if decoded else codec.check(buffer)
             found = codec.split(buffer, at_end) if checked is None else checked
@@ -245,6 +257,10 @@ class Log(ABC):
                 )
             position += found.consumed
             line += found.lines
+
+    def _may_be_filled_in(self, table: str, name: str) -> bool:
+        """Whether zeros in a segment may be a hole that another host's writes have not reached yet."""
+        return False
 
     def _check_header(self, table: str, name: str, found: Split) -> None:
         event = found.events[0] if found.events else None
@@ -418,6 +434,22 @@ class FileLog(Log):
         except OSError as error:
             raise storage_error(error, folder) from error
         return sorted(found)
+
+    def segment(self, table: str, name: str) -> SegmentInfo | None:
+        try:
+            status = os.stat(self.folder(table) / name)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise storage_error(error, self.where(table, name)) from error
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        return SegmentInfo(name, status.st_size, status.st_mtime_ns, status.st_ino)
+
+    def _may_be_filled_in(self, table: str, name: str) -> bool:
+        found = self.segment(table, name)
+        is_pack = len(name.partition(".")[0]) == 64
+        return found is not None and not is_pack and abs(time.time_ns() - found.mtime_ns) < FILLED_IN_NS
 
     def folder(self, table: str) -> Path:
         return self.path / table_folder(table)

@@ -115,7 +115,10 @@ class Keeper:
         if self._path is None:
             if self._tables_dir is not None:
                 digest = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:16]
-                self._tables_dir.mkdir(parents=True, exist_ok=True)
+                try:
+                    self._tables_dir.mkdir(parents=True, exist_ok=True)
+                except OSError:  # a read-only home, say
+                    return self._make_temporary()
                 self._path = self._tables_dir / f"{self.home.stem}-{digest}{self.home.suffix}"
             elif files.writable(self.home):
                 self._path = self.home

@@ -9,13 +9,14 @@ Rebuilt or caught up, in any order of arrival, the rows are the same (law 5).
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import msgspec
 
 from xetrack.log.hints import TAIL_BYTES, Read, hint_of, settle_packs, unpacked_bytes
-from xetrack.log.log import Log, SegmentInfo
+from xetrack.log.log import FILLED_IN_NS, Log, SegmentInfo
 from xetrack.log.merged import OutOfOrder
 from xetrack.log.ranges import Frontier, RangeSet
 from xetrack.tables.apply import Pass
@@ -98,7 +99,7 @@ class Projector:
                 self._memory.clear()
                 memory = self._load(table)
             # Others may have read further while this waited: with the old list their segments would seem to be gone.
-            segments = self.log.segments(table)
+            segments = self._listed(table, memory.checkpoints)
             if memory.state is None or memory.state.layout != LAYOUT:
                 self._rebuild(table, segments)
             elif not segments:
@@ -182,6 +183,13 @@ class Projector:
     def _forget(self, table: str) -> None:
         self.backend.forget(table)
         self._memory.pop(table, None)
+
+    def _listed(self, table: str, checkpoints: dict[str, Checkpoint]) -> list[SegmentInfo]:
+        """The segments of the table, also those that were read and that a list lacks for a moment."""
+        segments = self.log.segments(table)
+        missing = checkpoints.keys() - {segment.name for segment in segments}
+        found = [segment for name in missing if (segment := self.log.segment(table, name)) is not None]
+        return sorted([*segments, *found]) if found else segments
 
     def _repacked(self, table: str, segments: list[SegmentInfo], memory: _Memory) -> bool:
         """Know the packs that hold nothing but what was read; False if something that was read is gone."""
@@ -278,8 +286,10 @@ class Projector:
             damaged = run.damaged.get(segment.name, 0)
             if segment.name in checkpoints:
                 damaged += checkpoints[segment.name].damaged
-            # A segment that grew since it was listed differs from this size, so the next catch-up looks again.
-            news[segment.name] = Checkpoint(offset, segment.size, segment.mtime_ns, segment.inode, tail, damaged)
+            # A segment that grew since it was listed differs from this size, so the next catch-up looks again; and so
+            # it does where the end of a young one is not a line: the rest may be on its way from another host.
+            mtime_ns = segment.mtime_ns if _is_settled(segment, offset) else -1
+            news[segment.name] = Checkpoint(offset, segment.size, mtime_ns, segment.inode, tail, damaged)
         self.backend.save_checkpoints(table, {**checkpoints, **news} if run.forgot else news)
         self.backend.save_seen(
             table, {writer: (run.numbers[writer], str(run.seen.ranges[writer])) for writer in run.touched}
@@ -312,6 +322,12 @@ def _clipped(
 def _ends(segments: list[SegmentInfo]) -> dict[str, int]:
     """How long the segments were when they were listed; of a compressed one that says nothing."""
     return {segment.name: segment.size for segment in segments if not segment.name.endswith(".zst")}
+
+
+def _is_settled(segment: SegmentInfo, offset: int) -> bool:
+    """Whether what was read of a segment is all that will come of what was listed."""
+    whole = segment.name.endswith(".zst") or offset >= segment.size
+    return whole or abs(time.time_ns() - segment.mtime_ns) > FILLED_IN_NS
 
 
 def _same(segment: SegmentInfo, checkpoint: Checkpoint) -> bool:
