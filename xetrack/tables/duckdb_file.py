@@ -121,6 +121,8 @@ class Draft:
         self.target = target
         self.path = target.with_name(f"{target.name}.{os.getpid()}.{next(_counter)}.tmp")
         self.conn: Any = conn.cursor()
+        # One checkpoint, when it is finished: each looks at all that was written before it.
+        self.conn.execute("SET checkpoint_threshold='1TB'")
         self.conn.execute(f"ATTACH {text(self.path)} AS work (STORAGE_VERSION '{_STORAGE_VERSION}')")
         self.conn.execute("USE work")
         self.conn.execute("BEGIN")
