@@ -92,9 +92,12 @@ class _Command(TyperCommand):
             args = args[:-1]  # its value is being completed; without it nothing of the line would be known
         arguments = [parameter for parameter in self.params if parameter.param_type_name == "argument"]
         named = store_of_environment()
-        if named and arguments and arguments[0].name == "db":
+        places = [argument.name for argument in arguments]
+        if named and "db" in places:
             given = self.make_parser(ctx).parse_args(args=list(args))[0].get("db")
-            if not (isinstance(given, str) and is_store_name(given)):
+            if places[0] != "db":
+                args = args if isinstance(given, str) else [*args, named]
+            elif not (isinstance(given, str) and is_store_name(given)):
                 args = [named, *args]
         return super().parse_args(ctx, args)
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from xetrack.cli.commands import command
 from xetrack.cli.options import AsJson, Db
 from xetrack.cli.output import Format, print_json, print_rows
 from xetrack.cli.progress import Quiet, progress
@@ -13,7 +14,7 @@ from xetrack.cli.progress import Quiet, progress
 
 def register(app: typer.Typer) -> None:
     """Add this family's commands."""
-    app.command("import")(import_)
+    command(app, "import")(import_)
 
 
 def import_(

@@ -39,7 +39,14 @@ def merge(
         list[str], typer.Argument(metavar="SOURCE...", help="Stores, or git:<rev>[:<path>]; or data files.")
     ],
     into: Annotated[
-        str, typer.Option("--into", metavar="DB", help="Store or data file to merge into, made if it is not there.")
+        str,
+        typer.Option(
+            "--into",
+            metavar="DB",
+            help="Store or data file to merge into, made if it is not there.",
+            envvar="XETRACK_DB",
+            show_envvar=False,
+        ),
     ],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the report and write nothing.")] = False,
     policy: Annotated[
@@ -109,7 +116,16 @@ def _print_report(report: MergeReport, as_json: bool) -> None:
 
 def rebase(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="A store, or git:<rev>[:<path>]; or a data file.")],
-    onto: Annotated[str, typer.Option("--onto", metavar="DB", help="Store or data file whose rows are replaced.")],
+    onto: Annotated[
+        str,
+        typer.Option(
+            "--onto",
+            metavar="DB",
+            help="Store or data file whose rows are replaced.",
+            envvar="XETRACK_DB",
+            show_envvar=False,
+        ),
+    ],
     keys: Annotated[
         list[str], typer.Option("--key", metavar="COL", help="Column of the key, may be repeated; or A,B,C.")
     ],

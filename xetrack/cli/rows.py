@@ -9,7 +9,7 @@ import typer
 
 from xetrack.cli import completion
 from xetrack.cli.commands import command
-from xetrack.cli.options import Count, Output, Place, TrackId
+from xetrack.cli.options import Count, Output, Place, TrackId, names_of
 
 
 def register(app: typer.Typer) -> None:
@@ -76,6 +76,8 @@ def ls(
         if column is None:
             output.show_list("column", table.columns)
             return
+        for name in names_of(output.columns):
+            table.resolve(name)  # one column is printed, but a mistyped name is told
         names, rows = select(table, columns=[column], where=output.where, sort=output.order, track_id=track_id)
     values = [row[0] for row in rows]
     if unique:
