@@ -69,14 +69,17 @@ def summarise(table: Table, track_id: str) -> Summary:
             continue
         if name in assets:
             found.hashes[name] = list(dict.fromkeys(map(str, values)))
-        alike = {(type(value), repr(value)) for value in values}
-        if len(alike) == 1 and len(values) == len(rows):
+        if len(values) == len(rows) and all(_same(value, values[0]) for value in values):
             found.parameters[name] = values[0]
         elif all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
             found.metrics.append(_metric(name, values))
         else:
-            found.others[name] = (len(alike), values[-1])
+            found.others[name] = (len({(type(value), repr(value)) for value in values}), values[-1])
     return found
+
+
+def _same(one: Any, two: Any) -> bool:
+    return type(one) is type(two) and (one is two or one == two or repr(one) == repr(two))
 
 
 def _metric(name: str, values: Sequence[Any]) -> Metric:

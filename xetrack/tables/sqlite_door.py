@@ -48,7 +48,13 @@ class TablesConnection(sqlite3.Connection):
         return sqlite3.SQLITE_OK
 
     def run(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
-        return sqlite3.Connection.cursor(self).execute(sql, values)
+        try:
+            return sqlite3.Connection.cursor(self).execute(sql, values)
+        except sqlite3.DatabaseError as error:
+            if not self.asking and str(error) == "not authorized":
+                # All of the package's own is permitted: Ctrl-C came while SQLite asked, which makes a refusal of it.
+                raise KeyboardInterrupt from error
+            raise
 
     def __del__(self) -> None:
         """Close, as dropping a store without closing it is no mistake of the user's."""
