@@ -16,7 +16,16 @@ import sys
 from datetime import datetime, timezone
 from importlib import import_module
 
-from scripts import bench_append, bench_cache, bench_cli, bench_duckdb, bench_merge, bench_peers, bench_tables
+from scripts import (
+    bench_append,
+    bench_cache,
+    bench_cli,
+    bench_duckdb,
+    bench_live,
+    bench_merge,
+    bench_peers,
+    bench_tables,
+)
 
 
 def main() -> None:
@@ -45,6 +54,8 @@ def main() -> None:
         *bench_cache.cached(500 if quick else 2_000, 5 if quick else 15),
         *bench_tables.large(50_000 if quick else 1_000_000, 1 if quick else 3),
         *bench_duckdb.columnar(50_000 if quick else 1_000_000, 1 if quick else 3),
+        *bench_live.many_segments(500 if quick else 10_000),
+        *bench_live.audience(20_000 if quick else 100_000, 1 if quick else 5),
         *bench_merge.merges(50_000 if quick else 1_000_000, 1 if quick else 5),
     ]
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
