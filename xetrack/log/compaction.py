@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from xetrack.errors import storage_error
 from xetrack.log.codec import codec_for, jsonl
-from xetrack.log.events import PayloadRedacted, PayloadStub, WriterStarted, event_key
+from xetrack.log.events import Event, PayloadRedacted, PayloadStub, WriterStarted, event_key
 from xetrack.log.finished import has_ended
 from xetrack.log.hints import Source, hint_with, seal, unpacked_bytes
 from xetrack.log.liveness import Origin, is_dead
@@ -41,6 +41,8 @@ PACK_BYTES = 32 << 20
 #: Packs below this share of a full one are joined with others.
 _SMALL = 0.25
 _LEVEL = 9
+#: An end with the message of an exception fits in.
+_LAST_BYTES = 1 << 16
 #: Drafts of a compaction that was killed are removed once they are this old.
 _STALE_S = 3600.0
 
@@ -173,28 +175,33 @@ def _readable(
 
 def _unfinished(log: FileLog, table: str, segment: SegmentInfo, in_git: bool) -> str | None:
     """Why the writer of a segment may still go on, None if it does not."""
-    origin, ended = _ends(log, table, segment)
-    if ended:
-        return None
-    if origin is not None and not in_git and is_dead(log.where(table, segment.name), origin):
+    if has_ended(_last_event(log, table, segment)):
         return None
     if in_git:
         return "it has no end: its writer may go on, here or in another clone"
+    origin = _origin(log, table, segment)
+    if origin is not None and is_dead(log.where(table, segment.name), origin):
+        return None
     return "its writer lives, or may live on another host"
 
 
-def _ends(log: FileLog, table: str, segment: SegmentInfo) -> tuple[Origin | None, bool]:
-    """Where a segment comes from, and whether its last event is its end. Reads its first and last lines."""
+def _last_event(log: FileLog, table: str, segment: SegmentInfo) -> Event | None:
+    """The last event of a segment, read from its end."""
     codec = codec_for(segment.name)
-    head = codec.split(log.read(table, segment.name, 0, 1 << 16), False).events
-    origin = None
+    raw = log.read(table, segment.name, max(segment.size - _LAST_BYTES, 0))
+    if codec is jsonl and raw.endswith(b"\n"):
+        # One line of them is enough to decode: thousands of segments are asked.
+        raw = raw[raw.rfind(b"\n", 0, -1) + 1 :]
+    events = codec.split(raw).events
+    return events[-1] if events else None
+
+
+def _origin(log: FileLog, table: str, segment: SegmentInfo) -> Origin | None:
+    """Where a segment comes from, if its first line reads."""
+    head = codec_for(segment.name).split(log.read(table, segment.name, 0, 1 << 16), False).events
     if head and isinstance(head[0], WriterStarted):
-        origin = Origin(head[0].host, head[0].pid, head[0].clock)
-    start = max(segment.size - (1 << 16), 0)
-    tail = log.read(table, segment.name, start)
-    events = codec.split(tail).events
-    last = events[-1] if events else None
-    return origin, has_ended(last)
+        return Origin(head[0].host, head[0].pid, head[0].clock)
+    return None
 
 
 def _read(log: FileLog, table: str, segment: SegmentInfo) -> _Content | None:
@@ -261,10 +268,14 @@ def _pack_group(
 
 def _once(pairs: list[tuple[Key, bytes]], redacted: Frontier) -> Iterator[bytes]:
     """The lines, those that are equal once; a stub stands for what it was made of, and for what was redacted."""
-    index = 0
+    index, any_redacted = 0, bool(redacted)
     while index < len(pairs):
         key = pairs[index][0]
         end = index + 1
+        if not any_redacted and (end == len(pairs) or pairs[end][0] != key):
+            yield pairs[index][1]
+            index = end
+            continue
         while end < len(pairs) and pairs[end][0] == key:
             end += 1
         found = sorted({line for _, line in pairs[index:end]})
