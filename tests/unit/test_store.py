@@ -253,3 +253,27 @@ def test_keys_past_the_column_limit_come_back(tmp_path: Path) -> None:
         assert frame["k2499"].tolist()[0] == 2499 and frame["k2400"].tolist() == [2400.0, 0.5]
         assert frame["k2450"].tolist() == ["text", "text"]
         assert tracker.set_where("found", True, "k2400", 0.5) == 1
+
+
+@pytest.mark.parametrize("held", ["our tables", "a database of the user's"])
+def test_looking_at_a_file_takes_no_locks_from_those_who_have_it_open(db: Path, tmp_path: Path, held: str) -> None:
+    """A process that closes any descriptor of a file gives up all its locks on it, SQLite's too."""
+    if held == "our tables":
+        reader = Reader(str(db))
+        assert len(reader) == 5
+        assert values(db) == list(range(5))
+        asked = db
+    else:
+        asked = tmp_path / "other.db"
+        conn = sqlite3.connect(asked, isolation_level=None)
+        conn.execute("PRAGMA journal_mode=WAL")
+        conn.execute("CREATE TABLE mine (a)")
+        with pytest.raises(ForeignFile):
+            Tracker(str(asked))
+    ask = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('PRAGMA journal_mode=DELETE')"
+    other = subprocess.run([sys.executable, "-c", ask, str(asked)], capture_output=True, text=True, check=False)
+    assert "database is locked" in other.stderr
+    if held == "our tables":
+        assert len(reader) == 5
+    else:
+        conn.close()

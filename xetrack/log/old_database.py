@@ -22,7 +22,6 @@ from typing import Any, NamedTuple
 from xetrack.log import values
 from xetrack.log.imported import ImportedRow, clock_of
 
-_MAGIC = b"SQLite format 3\x00"
 _TABLES = "SELECT name FROM sqlite_master WHERE type = 'table'"
 #: Where stored objects, their names and the counts of their references are.
 ASSETS, KEYS, COUNTS = "assets", "keys", "counts"
@@ -40,9 +39,6 @@ class StoredObject(NamedTuple):
 def is_old_database(path: Path) -> bool:
     """Whether the file is a database of xetrack 0.x, and none that anything else made."""
     try:
-        with path.open("rb") as file:
-            if file.read(16) != _MAGIC:
-                return False
         with OldDatabase(path) as old:
             return bool(old.tables)
     except (OSError, sqlite3.Error):

@@ -63,12 +63,20 @@ _HASHES = "_xetrack_hashes_"
 
 
 def is_tables_file(path: Path) -> bool:
-    """Whether the file's header says that it holds tables of ours, sound or damaged."""
-    with path.open("rb") as file:
-        header = file.read(100)
-    if not header:
+    """Whether the file's header says that it holds tables of ours, sound or damaged.
+
+    SQLite looks itself: a descriptor of ours on the file would, when closed, take the
+    locks of every connection that this process has to it, as POSIX has it.
+    """
+    if not path.stat().st_size:
         return True
-    return header[:16] == _MAGIC and header[68:72] == APPLICATION_ID.to_bytes(4, "big")
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as conn:
+            return bool(conn.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID)
+    except sqlite3.Error:  # nothing that SQLite can lock either
+        with path.open("rb") as file:
+            header = file.read(100)
+        return header[:16] == _MAGIC and header[68:72] == APPLICATION_ID.to_bytes(4, "big")
 
 
 class SqliteTables(SqliteReading):
