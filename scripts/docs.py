@@ -99,7 +99,7 @@ def errors_page() -> str:
 
 
 def _branch(cls: type[XetrackError]) -> list[str]:
-    leaves = [sub for sub in cls.__subclasses__() if not sub.__subclasses__()]
+    leaves = [sub for sub in cls.__subclasses__() if not sub.__subclasses__() and sub.__bases__[0] is cls]
     parts = [f"\n## `{cls.__name__}`, exit code {cls.exit_code}\n\n{_meaning(cls)}\n"]
     parts += [_entry(leaf) for leaf in leaves]
     for sub in cls.__subclasses__():

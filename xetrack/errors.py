@@ -419,7 +419,7 @@ class SameIdDifferentEvent(MergeError):
         self.event_id, self.path = event_id, path
 
 
-class RevisionNotFound(MergeError):
+class RevisionNotFound(NotFound, MergeError):
     """A git revision without a store in it."""
 
     message = "There is no store in the revision {revision!r}."

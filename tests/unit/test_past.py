@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Literal
 
+import pandas as pd
 import pytest
 
 from tests.conftest import Git
@@ -85,6 +88,9 @@ def store(db: str) -> str:
         ("-1.5d", NOW - timedelta(days=1.5)),
         ("-1w", NOW - timedelta(weeks=1)),
         (datetime(2026, 2, 28, 10), datetime(2026, 2, 28, 10).astimezone()),
+        (date(2026, 2, 28), datetime(2026, 2, 28).astimezone()),
+        (pd.Timestamp("2026-02-28 10:00"), datetime(2026, 2, 28, 10).astimezone()),
+        (pd.Timestamp("2026-02-28 10:00+02:00"), datetime(2026, 2, 28, 8, tzinfo=timezone.utc)),
     ],
 )
 def test_times_and_spans_name_a_moment(text: Any, expected: datetime) -> None:
@@ -95,11 +101,26 @@ def test_times_and_spans_name_a_moment(text: Any, expected: datetime) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "yesterday", "2h", "+2h", "-2y", "2026-13-45", "2026-02-28T25:00", "-h", "20260228"]
+    "when",
+    [
+        "",
+        "yesterday",
+        "2h",
+        "+2h",
+        "-2y",
+        "2026-13-45",
+        "2026-02-28T25:00",
+        "-h",
+        "20260228",
+        5,
+        5.0,
+        pd.NaT,
+        Path("x"),
+    ],
 )
-def test_text_that_names_no_moment_is_a_usage_error(store: str, text: str) -> None:
+def test_what_names_no_moment_is_a_usage_error(store: str, when: Any) -> None:
     with pytest.raises(InvalidArgument):
-        Reader(store, at=text)
+        Reader(store, at=when)
 
 
 def test_span_before_all_time_shows_nothing(store: str) -> None:
@@ -340,3 +361,11 @@ def test_what_was_redacted_since_is_gone_from_a_revision_too(repository: Path, e
         assert len(one) == 0
         with pytest.raises(AssetNotFound):
             one.get("weights")
+
+
+def test_past_of_duckdb_ends_with_its_program_without_a_word(store: str) -> None:
+    code = (
+        "import sys\nfrom xetrack import Reader\nreader = Reader(sys.argv[1], 'duckdb', at='-0s')\nprint(len(reader))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, store], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("3\n", "")

@@ -113,8 +113,9 @@ def test_several_stores_need_a_path(repository: Path, git: Git) -> None:
 @pytest.mark.parametrize("source", ["git:nope", "git:", "git:--all", "git:other:nope.db", "git:HEAD~9"])
 def test_what_is_not_there_is_named_and_changes_nothing(repository: Path, db: Path, source: str) -> None:
     before = sorted(path for path in repository.rglob("*") if ".git/" not in str(path))
-    with pytest.raises(RevisionNotFound, match=source):
+    with pytest.raises(RevisionNotFound, match=source) as caught:
         merge(source, into=db)
+    assert caught.value.exit_code == 3
     with pytest.raises(RevisionNotFound):
         merge(source, into=repository / "new.db")
     assert sorted(path for path in repository.rglob("*") if ".git/" not in str(path)) == before

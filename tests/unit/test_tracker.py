@@ -788,12 +788,13 @@ def test_program_that_dies_of_an_exception_is_recorded_as_failed(tmp_path: Path)
     assert ends(str(tmp_path / "track.db")) == ["failed"]
 
 
-def test_folder_deleted_under_a_living_tracker_is_not_brought_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["sqlite", "duckdb"])
+def test_folder_deleted_under_a_living_tracker_is_not_brought_back(tmp_path: Path, engine: str) -> None:
     done = run_script(
         "import tempfile\n"
         "from xetrack.track.tracker import Tracker\n"
         "with tempfile.TemporaryDirectory(dir='.') as folder:\n"
-        "    t = Tracker(folder + '/track.db'); t.log({'x': 1}); t.to_df()\n",
+        f"    t = Tracker(folder + '/track.db', engine={engine!r}); t.log({{'x': 1}}); t.to_df()\n",
         tmp_path,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

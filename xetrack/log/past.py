@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from operator import attrgetter
 from typing import Any, BinaryIO, NoReturn
 
@@ -42,13 +42,15 @@ _REDACTED = b'{"kind":"payload.redacted"'
 _EXTRA = f"{'0' * 64}.jsonl"
 
 
-def moment_of_time(when: str | datetime, now: datetime) -> Moment | None:
+def moment_of_time(when: object, now: datetime) -> Moment | None:
     """The last place in the order up to a time: ISO 8601, local unless it says a zone, or ``-2h`` before ``now``.
 
-    None for what is neither. Spans are in s, m, h, d or w.
+    A day alone is its midnight. None for what is neither. Spans are in s, m, h, d or w.
     """
-    if isinstance(when, datetime):
-        time: datetime | None = when
+    if isinstance(when, date):
+        time = _plain(when)
+    elif not isinstance(when, str):
+        return None
     elif (span := _SPAN.fullmatch(when)) is not None:
         try:
             time = now - timedelta(**{_UNITS[span[2]]: float(span[1])})
@@ -63,6 +65,16 @@ def moment_of_time(when: str | datetime, now: datetime) -> Moment | None:
     except (OverflowError, OSError, ValueError):  # a day beyond what local time is known for
         clock_us = (time.replace(tzinfo=timezone.utc) - _EPOCH) // _MICROSECOND
     return (clock_us, _LATEST, 0)
+
+
+def _plain(when: date) -> datetime | None:
+    """A ``datetime`` and no more than that: a pandas ``Timestamp`` is one that knows no local time; NaT is none."""
+    if not isinstance(when, datetime):
+        return datetime(when.year, when.month, when.day)
+    try:
+        return datetime.combine(when.date(), when.timetz())
+    except ValueError:
+        return None
 
 
 def _time_of(text: str) -> datetime | None:

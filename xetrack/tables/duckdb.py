@@ -120,11 +120,11 @@ class DuckdbTables(DuckdbReading, Native):
         return rows
 
     def close(self) -> None:
-        """Write what the generation lacks if that is cheap, and let go."""
+        """Write what the generation lacks if that is cheap and its folder still there, and let go."""
         import duckdb
 
         try:
-            if self._ahead and not self._failed:
+            if self._ahead and not self._failed and self.path is not None and self.path.parent.is_dir():
                 self.publish()
         except (OSError, duckdb.Error):
             logger.debug("no new generation of %s", self.path, exc_info=True)
