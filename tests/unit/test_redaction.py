@@ -18,6 +18,7 @@ from tests.faults import kill_at_every_call
 from xetrack import Reader, Tracker, compact, copy, merge, redact
 from xetrack.errors import InvalidArgument, RunNotFound, RunProtected, StoreNotFound, TableNotFound
 from xetrack.log import events as ev
+from xetrack.log.clock import Clock, wall_us
 from xetrack.log.log import FileLog
 from xetrack.log.ranges import Frontier
 from xetrack.store import open_store
@@ -268,6 +269,15 @@ def test_stub_keeps_what_the_author_had_seen(store: str) -> None:
 
 
 # -- files that cannot be rewritten, and damage ------------------------------
+
+
+def test_redaction_comes_after_what_a_clock_far_ahead_has_written(tmp_path: Path) -> None:
+    log = FileLog(tmp_path / "track.db.events", clock=Clock(lambda: wall_us() + 10**12))
+    row = log.writer("default").append(ev.RowLogged, run=RUN, data={"name": SECRET})
+    log.writer("default").release()
+    redact(tmp_path / "track.db", RUN, reason="withdrawn")
+    (redacted,) = [e for e in events_of(str(tmp_path / "track.db")) if isinstance(e, ev.PayloadRedacted)]
+    assert redacted.clock > row.clock
 
 
 def test_segment_of_a_living_writer_is_named_and_finished_later(store: str) -> None:

@@ -275,6 +275,7 @@ class _Events:
         for segment in log.segments(table):
             for chunk in log.scan(table, segment.name):
                 for event in chunk.events:
+                    log.clock.witness(event.clock)
                     self._note(event)
         self.reach = Reach(self.events, lambda: self.rows)
 
