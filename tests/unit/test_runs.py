@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -54,6 +55,27 @@ def _start(db: str, run: str, code: str = _LIVES, **env: str) -> subprocess.Pope
     )
     assert process.stdout is not None and process.stdout.readline() == b"logged\n"
     return process
+
+
+def _handled_in_worker(db: str, queue: Any) -> None:
+    inherited = signal.getsignal(signal.SIGTERM)
+    with Tracker(db) as tracker:
+        tracker.log({"x": 1})
+        queue.put([inherited == signal.SIG_DFL, signal.getsignal(signal.SIGTERM) == signal.SIG_DFL])
+
+
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+def test_workers_die_of_a_signal_as_they_do_without_a_tracker(tmp_path: Path, method: str) -> None:
+    context = multiprocessing.get_context(method)
+    db = str(tmp_path / "track.db")
+    with Tracker(db) as tracker:
+        tracker.log({"x": 0})
+        assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+        queue = context.SimpleQueue()
+        worker = context.Process(target=_handled_in_worker, args=(db, queue))  # type: ignore[attr-defined]
+        worker.start()
+        assert queue.get() == [True, True]
+        worker.join()
 
 
 def _end(process: subprocess.Popen[bytes], number: int) -> int:

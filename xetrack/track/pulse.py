@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 import sqlite3
+import sys
 import threading
 import time
 import weakref
@@ -170,6 +171,12 @@ pulse = Pulse()
 
 def _forked() -> None:
     pulse.__init__()  # type: ignore[misc]  # the child begins with no session
+    # Whoever forked it may stop it at any moment, and a handler of Python's can come too late for a worker that
+    # is about to wait for a semaphore: it would wait for ever.
+    for number in _STOPPING:
+        if signal.getsignal(number) is _stopped:
+            with contextlib.suppress(ValueError):  # forked by another thread
+                signal.signal(number, signal.SIG_DFL)
 
 
 # -- signals -----------------------------------------------------------------
@@ -179,13 +186,19 @@ def note_signals() -> None:
     """Have a signal that ends the program noted in the log, where the program leaves it to the system.
 
     A handler of the program's own stays, and one that it sets later takes the place of this one.
+    Workers of ``multiprocessing`` die as before: their pool stops them while they wait for each other.
     """
-    if threading.current_thread() is not threading.main_thread() or not handles_signals():
+    if threading.current_thread() is not threading.main_thread() or not handles_signals() or _is_worker():
         return
     for number in _STOPPING:
         if signal.getsignal(number) is signal.SIG_DFL:
             with contextlib.suppress(ValueError):  # not the main interpreter
                 signal.signal(number, _stopped)
+
+
+def _is_worker() -> bool:
+    process = sys.modules.get("multiprocessing.process")
+    return process is not None and process.parent_process() is not None
 
 
 def _stopped(number: int, frame: FrameType | None) -> None:
