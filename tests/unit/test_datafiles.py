@@ -262,3 +262,19 @@ def test_without_duckdb_the_extra_is_named(tmp_path: Path, out: Path, monkeypatc
     monkeypatch.setitem(__import__("sys").modules, "duckdb", None)
     with pytest.raises(MissingExtra, match="duckdb"):
         merge(one, into=out)
+
+
+def test_empty_csv_has_no_columns(tmp_path: Path) -> None:
+    (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "a.csv").write_text("id\n1\n")
+    merge(tmp_path / "empty.csv", tmp_path / "a.csv", into=tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_text() == "id\n1\n"
+    with pytest.raises(InvalidArgument, match="no file has a column"):
+        merge(tmp_path / "empty.csv", into=tmp_path / "none.csv")
+    assert not (tmp_path / "none.csv").exists()
+
+
+def test_whole_numbers_of_json_past_64_bits_are_not_rounded(tmp_path: Path, out: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"a":123456789012345678901234567890}\n{"a":0.5}\n')
+    merge(tmp_path / "a.jsonl", into=out)
+    assert read(out) == ([("a", "VARCHAR")], [("123456789012345678901234567890",), ("0.5",)])

@@ -70,6 +70,8 @@ def merge(sources: Sequence[Path], into: Path, dry_run: bool = False) -> MergeRe
         ]
         form = suffix_form(into.name) or ""
         names, types = united(conn, files, form)
+        if not names:
+            raise InvalidArgument("sources", "no file has a column")
         old = files[0].columns if is_there else {}
         report = MergeReport(dry_run=dry_run)
         report.tables[str(into)] = TableReport(

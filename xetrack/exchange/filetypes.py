@@ -138,6 +138,8 @@ def opened_file(conn: DuckDBPyConnection, path: Path, number: int) -> File:
             reading = f"read_parquet({place})"
         elif kind == "jsonl":
             reading = _json_reading(conn, place)
+        elif not path.stat().st_size:
+            reading = f"(SELECT '' AS {_NOTHING} WHERE false)"
         else:
             reading = (
                 f"read_csv({place}, all_varchar=true, header=true, delim='{chr(9) if kind == 'tsv' else ','}', "
@@ -146,8 +148,7 @@ def opened_file(conn: DuckDBPyConnection, path: Path, number: int) -> File:
             )
         conn.execute(f"CREATE TEMP VIEW {name} AS SELECT * FROM {reading}")
         described = conn.execute(f"DESCRIBE {name}").fetchall()
-        if kind == "jsonl":
-            described = [row for row in described if row[0] != _NOTHING]
+        described = [row for row in described if row[0] != _NOTHING]
         columns = {
             column.casefold(): _column(conn, name, column, str(read_as), kind) for column, read_as, *_ in described
         }
@@ -210,8 +211,8 @@ def _column(conn: DuckDBPyConnection, view: str, name: str, read_as: str, form: 
     )
     if form in ("csv", "tsv"):
         floats -= ints  # a whole number is written as a fraction may be
-        # Whole numbers of more digits than fit are floats in form only.
-        floats = floats if _no_huge(conn, view, source) else 0
+    # Whole numbers of more digits than fit are floats in form only.
+    floats = floats if _no_huge(conn, view, source) else 0
     if not filled:
         return FileColumn(name, read_as, "NULL")
     if bools == filled:
