@@ -506,3 +506,54 @@ def test_records_that_all_know_each_other_take_one_step_per_column() -> None:
     columns = list(itertools.islice(unpack("p", people[0], LIMIT), 500))
     assert len(columns) == 500
     assert len(describe(people[0], LIMIT)) < 2000
+
+
+@dataclass(frozen=True)
+class Frozen:
+    value: object
+
+
+def test_a_config_that_is_passed_again_is_described_alike_and_equal_ones_each_as_it_is() -> None:
+    configs = [Frozen(1), Frozen(True), Frozen(1.0)]
+    for _ in range(2):
+        assert [describe([config], LIMIT) for config in configs] == [
+            ["Frozen(value=1)"],
+            ["Frozen(value=True)"],
+            ["Frozen(value=1.0)"],
+        ]
+        columns = [dict(unpack("config", config, LIMIT)) for config in configs]
+        assert [repr(one) for one in columns] == [
+            "{'config_value': 1}",
+            "{'config_value': True}",
+            "{'config_value': 1.0}",
+        ]
+
+
+def test_a_limit_that_changes_counts_for_a_config_that_is_known() -> None:
+    config = Frozen("x" * 50)
+    assert describe([config], 100) == [f"Frozen(value={'x' * 50!r})"]
+    assert "…" in describe([config], 20)[0]
+    assert describe([config], 100) == [f"Frozen(value={'x' * 50!r})"]
+
+
+def test_what_is_known_of_a_config_goes_with_it() -> None:
+    config = Frozen(1)
+    describe([config], LIMIT)
+    place = id(config)
+    assert place in room._known
+    del config
+    assert place not in room._known
+
+
+def test_of_what_can_change_nothing_is_known() -> None:
+    @dataclass
+    class Open:
+        value: int
+
+    config, inside = Open(1), Frozen([1])
+    describe([config, inside], LIMIT)
+    config.value = 2
+    inside.value.append(2)  # type: ignore[attr-defined]
+    texts = describe([config, inside], 200)
+    assert texts[0].endswith("Open(value=2)")
+    assert texts[1] == "Frozen(value=[1, 2])"

@@ -7,14 +7,16 @@ and its size. Knows neither calls nor the log; ``functions.py`` makes the row.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
+import weakref
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from xetrack.log.values import MAX_KEY_BYTES, decode, encode
 
@@ -141,6 +143,11 @@ def unpack(name: str, value: Any, limit: int, _inside: tuple[int, ...] = ()) -> 
     One that is inside of itself is ``…`` there. Takes one step per column, so
     whoever has enough of them can stop.
     """
+    known = _known_of(value, limit)
+    if known is not None:
+        for field, inner in known.pairs:
+            yield f"{name}_{field}", inner
+        return
     inside = (*_inside, id(value))
     for field, inner in _field_values(value, field_names(value)):
         key = f"{name}_{field}"
@@ -152,6 +159,33 @@ def unpack(name: str, value: Any, limit: int, _inside: tuple[int, ...] = ()) -> 
             yield from unpack(key, inner, limit, inside)
         else:
             yield key, describe(inner, limit)
+
+
+class _Known(NamedTuple):
+    """A config that was described before: it is frozen, and all of its fields are short and cannot change."""
+
+    of: weakref.ref[Any]
+    limit: int
+    text: str
+    pairs: list[tuple[str, Any]]
+
+
+#: By the identity of the object: equal ones may differ in type, and show it. One goes with its object.
+_known: dict[int, _Known] = {}
+
+
+def _know(value: Any, limit: int, text: str, pairs: list[tuple[str, Any]]) -> None:
+    params = getattr(type(value), "__dataclass_params__", None)
+    if getattr(params, "frozen", False) is True:
+        place = id(value)
+        with contextlib.suppress(TypeError):  # slots without a place for weak references
+            _known[place] = _Known(weakref.ref(value, lambda _: _known.pop(place, None)), limit, text, pairs)
+
+
+def _known_of(value: Any, limit: int) -> _Known | None:
+    """What is known of this very object under this limit; the same config is often passed many times."""
+    known = _known.get(id(value))
+    return known if known is not None and known.limit == limit and known.of() is value else None
 
 
 def is_column(key: str) -> bool:
@@ -207,7 +241,12 @@ class _Description:
                     break
                 self.left -= before
                 done = place + 1
-                items[place] = self._odd(item)
+                known = _known_of(item, self.limit)
+                if known is not None and len(known.pairs) <= self.left:
+                    self.left -= len(known.pairs)
+                    items[place] = known.text
+                else:
+                    items[place] = self._odd(item)
         room = done + max(self.left, 0)
         if room < size:
             items[room:] = [f"…[{size} items]"]
@@ -294,7 +333,10 @@ class _Description:
                     break
             else:  # as in most configs: nothing in it is cut
                 self.left -= len(pairs)
-                return self.text(value, otherwise=lambda: _called_with(value, pairs))
+                text = self.text(value, otherwise=lambda: _called_with(value, pairs))
+                if self.made is str and not self.cut:
+                    _know(value, limit, text, pairs)
+                return text
         size = f"[{len(names)} fields]"
         return self._whole(value, size, lambda: self._called(value, lambda: self._fields(value, names, size)))
 
