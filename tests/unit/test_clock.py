@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+
+import pytest
 
 from xetrack.log.clock import MAX_CLOCK_US, Clock
 from xetrack.log.events import RowLogged
@@ -35,6 +38,19 @@ def test_largest_reading_cannot_be_exceeded() -> None:
     clock = Clock()
     clock.witness(MAX_CLOCK_US)
     assert clock.floor == MAX_CLOCK_US
+
+
+@pytest.mark.parametrize("codec", ["jsonl", "msgpack"])
+def test_system_clock_past_the_largest_reading_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codec: str
+) -> None:
+    monkeypatch.setattr(time, "time_ns", lambda: (MAX_CLOCK_US + 10**12) * 1000)
+    log = FileLog(tmp_path / "x.events")
+    writer = log.writer("t", codec)
+    writer.append_row("r", {})
+    writer.append_rows("r", [{}] * 2)
+    writer.append(RowLogged, run="r", data={})
+    assert [row.clock for row in rows(log)] == [MAX_CLOCK_US] * 4
 
 
 def test_readings_rise_when_the_wall_clock_steps_back() -> None:
