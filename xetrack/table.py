@@ -208,13 +208,26 @@ class Table:
 
     def _queried(self, sql: str, params: Any) -> tuple[list[str], list[str], list[Any]]:
         conn: Any = self.connection()
-        cursor = conn.execute(sql, () if params is None else params)
-        rows = cursor.fetchall()
+        try:
+            cursor = conn.execute(sql, () if params is None else params)
+            rows = cursor.fetchall()
+        except Exception as error:
+            self.heal(error)
+            raise
         names = [column[0] for column in cursor.description or ()]
         return names, [kind_of(cells) for cells in zip(*rows, strict=True)] or ["null"] * len(names), rows
 
     def connection(self) -> TablesConnection | DuckdbConnection:
         return self.store.connection(self.engine)
+
+    def heal(self, error: Exception) -> None:
+        """After a query of the user's failed: put the tables aside if that is because they are damaged.
+
+        Raises:
+            StorageFailed: they were; the next call makes them anew.
+        """
+        with self.store.locked():
+            self.store.keeper(self.engine).heal(error)
 
     # changing
 

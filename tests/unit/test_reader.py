@@ -18,6 +18,7 @@ from xetrack.errors import (
     ReadOnlyTables,
     ReservedKey,
     RunNotFound,
+    StorageFailed,
     StoreNotFound,
     TableNotFound,
     XetrackError,
@@ -198,3 +199,19 @@ def test_file_alone_has_every_row_while_somebody_holds_a_connection(tmp_path: Pa
     with contextlib.closing(sqlite3.connect(tmp_path / "copy.db")) as alone:
         assert alone.execute("SELECT count(*) FROM events").fetchall() == [(2,)]
     assert held.execute("SELECT count(*) FROM events").fetchall() == [(2,)]
+
+
+@pytest.mark.parametrize("ask", [lambda reader, sql: reader.sql(sql), lambda reader, sql: reader.to_df()])
+def test_query_that_meets_a_damaged_page_has_the_tables_made_anew(db: str, ask: Any) -> None:
+    with Tracker(db, track_id="calm-otter-1") as tracker:
+        tracker.log_batch([{"n": n, "text": "x" * 100} for n in range(1000)])
+    with open(db, "r+b") as file:
+        file.seek(os.path.getsize(db) // 2)
+        file.write(bytes(30_000))
+    reader, sql = Reader(db), "SELECT sum(length(text)) AS letters FROM events"
+    with pytest.raises(StorageFailed, match="the next call makes it anew"):
+        ask(reader, sql)
+    assert reader.sql(sql)["letters"].tolist() == [100_000]
+    with pytest.raises(sqlite3.Error):
+        reader.sql(sql, [1])
+    assert len(list(Path(db).parent.glob("*damaged*"))) == 1

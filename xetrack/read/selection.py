@@ -131,7 +131,12 @@ def sql_errors() -> tuple[type[Exception], ...]:
 
 
 def translated(error: Exception, argument: str, table: Table) -> XetrackError:
-    """What an engine said about SQL of the user's, as an error of ours."""
+    """What an engine said about SQL of the user's, as an error of ours.
+
+    Raises:
+        StorageFailed: it was not about the SQL, the tables are damaged.
+    """
+    table.heal(error)
     said = str(error).partition("\n")[0]
     if missing := _MISSING_TABLE.search(said):
         return TableNotFound(missing[1] or missing[2], table.store.db, table.store.tables())

@@ -131,7 +131,8 @@ class SqliteTables(SqliteReading):
     def diagnose(error: Exception) -> Ailment | None:
         if isinstance(error, sqlite3.OperationalError):
             return "unwritable"
-        return "damaged" if isinstance(error, sqlite3.DatabaseError) else None
+        # Its other kinds are about the statement or its values.
+        return "damaged" if type(error) in (sqlite3.DatabaseError, sqlite3.IntegrityError) else None
 
     def close(self) -> None:
         self.conn.close()
