@@ -146,18 +146,22 @@ class Round:
 
     def job(self, kind: str, place: Place, sources: Iterable[str] = ()) -> Job:
         self.number += 1
-        skew_us = LAST_SKEW_US if self.draw.random() < 0.01 else self.draw.choice(SKEWS_US)
+        skew_us = LAST_SKEW_US if self.draw.random() < 0.03 else self.draw.choice(SKEWS_US)
         count = self.draw.randrange(5, 40)
         seed = f"{self.seed}/{self.number}"
         branches = sorted(place.commits)
         return Job(self.number, kind, place.db, seed, count, skew_us, list(sources), branches)
 
     def phase(self, jobs: list[Job]) -> None:
-        self.run(jobs)
         touched = [place for place in self.places if any(job.db == place.db for job in jobs)]
+        harmed = [place for place in touched if self.draw.random() < 0.3]
+        early = self.draw.random() < 0.5
+        for place in harmed if early else ():
+            self.harm(place)
+        self.run(jobs)
+        for place in () if early else harmed:
+            self.harm(place)
         for place in touched:
-            if self.draw.random() < 0.2:
-                self.harm(place)
             if place in self.plain and self.draw.random() < 0.3:
                 self.tear(place)
         self.check(touched)
@@ -237,7 +241,7 @@ class Round:
             case ["cloned", db]:
                 self.place(db).known = known.copy()
                 self.place(db).commits = {"main": known.copy()}
-            case ["refused" | "git conflict", *_]:
+            case ["refused" | "git conflict" | "made anew", *_]:
                 self.counts[message[0]] += 1
 
     # -- what must be

@@ -26,6 +26,7 @@ from xetrack.errors import (
     NothingToUndo,
     RunNotFound,
     RunProtected,
+    StorageFailed,
     TableNotFound,
 )
 from xetrack.exchange.merge import Policy
@@ -123,7 +124,8 @@ class Worker:
                 elif choice < 0.9:
                     self._change(tracker, reader, table)
                 elif choice < 0.94:
-                    len(reader.to_df())
+                    with self._refusals("read"):
+                        len(reader.to_df())
                 elif choice < 0.97:
                     tracker.close()
                     tracker = self._tracker(table, stack)
@@ -223,6 +225,10 @@ class Worker:
             yield
         except REFUSALS as error:
             self.ack("refused", what, type(error).__name__)
+        except StorageFailed as error:
+            if "the next call makes it anew" not in str(error):
+                raise
+            self.ack("made anew", what, str(error))
 
     # -- reading
 
