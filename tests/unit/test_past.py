@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from tests.conftest import Git
-from xetrack import Reader, Tracker, compact
+from xetrack import Reader, Tracker, compact, diff
 from xetrack.errors import (
     AssetNotFound,
     EventNotFound,
@@ -342,10 +342,13 @@ def test_revision_shows_what_its_tree_held(repository: Path, engine: Engine) -> 
 
 
 @needs_git
-def test_revision_has_a_store_that_the_work_tree_has_not(repository: Path, git: Git) -> None:
+@pytest.mark.parametrize("tables_stay", [True, False])
+def test_revision_has_a_store_that_the_work_tree_has_not(repository: Path, git: Git, tables_stay: bool) -> None:
     git(repository, "rm", "-r", "-q", "track.db.events")
-    (repository / "track.db").unlink(missing_ok=True)
+    if not tables_stay:
+        (repository / "track.db").unlink()
     assert Reader(repository / "track.db", at="git:HEAD").to_df()["step"].tolist() == [1, 3]
+    assert diff(f"{repository}/track.db@git:HEAD", f"{repository}/track.db@git:one").rows_removed == 1
     assert not (repository / "track.db.events").exists()
 
 

@@ -68,6 +68,19 @@ def test_revision_is_merged_and_nothing_is_checked_out(repository: Path, db: Pat
     assert merge("git:other", "git:main", "git:HEAD", into=db).rows_added == 0
 
 
+def test_branch_without_a_store_takes_one_over_where_tables_of_another_branch_lie(
+    repository: Path, db: Path, git: Git
+) -> None:
+    steps(db)
+    git(repository, "checkout", "--orphan", "bare")
+    git(repository, "rm", "-r", "-f", "-q", "exp")
+    assert db.exists() and not Path(f"{db}.events").exists()
+    assert merge("git:other", into=db, dry_run=True).rows_added == 3
+    assert not Path(f"{db}.events").exists()
+    assert merge("git:other", into=db).rows_added == 3
+    assert steps(db) == [0, 1, 2]
+
+
 def test_git_merge_after_a_merge_of_the_branch_doubles_nothing(repository: Path, db: Path, git: Git) -> None:
     log(db, 3)
     merge("git:other", into=db)

@@ -17,7 +17,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from xetrack.config import Settings
-from xetrack.errors import EventNotFound, InvalidArgument, StoreNotFound
+from xetrack.errors import EventNotFound, InvalidArgument, StoreNotFound, TablesWithoutLog
 from xetrack.exchange.revisions import PREFIX, open_revision
 from xetrack.log.events import event_key, is_event_id
 from xetrack.log.log import Log
@@ -65,7 +65,7 @@ def _present(db: str | os.PathLike[str], settings: Settings | None) -> Log | Non
     """The log that stands there now, if one does: what it redacted is gone from revisions too."""
     try:
         store = open_store(db, settings=settings)
-    except StoreNotFound:
+    except (StoreNotFound, TablesWithoutLog):
         return None
     store.close()
     return store.log

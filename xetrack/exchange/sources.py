@@ -14,8 +14,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from xetrack.errors import InvalidArgument, StoreNotFound
+from xetrack.errors import InvalidArgument, StoreNotFound, TablesWithoutLog
 from xetrack.exchange.revisions import PREFIX, open_revision
+from xetrack.log.header import head_of
 from xetrack.log.log import STORE_FILE, FileLog, Log
 from xetrack.store import ENGINES, EVENTS_SUFFIX, IN_MEMORY, Store, open_store
 
@@ -69,8 +70,10 @@ class Target:
         self._path = path
         try:
             self.store, self._is_there = with_its_engine(open_store(path)), True
-        except StoreNotFound:
-            if must_exist:
+        except (StoreNotFound, TablesWithoutLog) as error:
+            # In a work tree of git it is a checkout that took the log away: a new store may begin.
+            in_git = head_of(Path(os.path.abspath(path)).parent) is not None
+            if must_exist or isinstance(error, TablesWithoutLog) and not in_git:
                 raise
             self.store, self._is_there = open_store(IN_MEMORY), False
 

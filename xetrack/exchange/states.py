@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from xetrack.config import store_of_environment
-from xetrack.errors import InvalidArgument, StoreNotFound
+from xetrack.errors import InvalidArgument, StoreNotFound, TablesWithoutLog
 from xetrack.exchange.past import moment_of
 from xetrack.exchange.revisions import PREFIX, open_revision
 from xetrack.exchange.sources import opened_sources
@@ -77,7 +77,7 @@ def _redactions_at(path: str) -> list[Redactions]:
     """Those of the store that stands there now, if one does."""
     try:
         store = open_store(path)
-    except StoreNotFound:
+    except (StoreNotFound, TablesWithoutLog):
         return []
     store.close()
     return [redactions_of(store.log)]
