@@ -6,7 +6,7 @@ import enum
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin
 
 from typer.models import ArgumentInfo
 
@@ -56,7 +56,7 @@ def commands() -> dict[str, Callable[..., Any]]:
 
 def _command(name: str, command: Callable[..., object]) -> str:
     arguments, options = [], []
-    hints = get_type_hints(command, include_extras=True)
+    hints = inspect.get_annotations(command, eval_str=True)
     for parameter in inspect.signature(command).parameters.values():
         kind, info = _annotation(hints[parameter.name])
         if isinstance(info, ArgumentInfo):

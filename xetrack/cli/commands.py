@@ -40,7 +40,8 @@ def expanded(function: Callable[..., Any]) -> Callable[..., Any]:
 
     Arguments come first, then the function's own options, then those of the bundles.
     """
-    hints = get_type_hints(function, include_extras=True)
+    # Not get_type_hints: on Python 3.10 it hides an Annotated whose default is None in an Optional.
+    hints = inspect.get_annotations(function, eval_str=True)
     own: list[inspect.Parameter] = []
     shared: list[inspect.Parameter] = []
     bundles: dict[str, Any] = {}
