@@ -253,6 +253,17 @@ def test_texts_that_look_like_structures_stay_texts_unless_parsed(tmp_path: Path
     assert structures == [{"a": [1, 2]}]
 
 
+def test_an_old_database_that_was_cut_off_gives_the_tables_before_the_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = tmp_path / "track.db"
+    old.write_bytes((LEGACY / "sqlite.db").read_bytes()[:30_000])
+    with caplog.at_level(logging.WARNING, "xetrack"):
+        assert len(Reader(old)) == 5
+    assert "table 'predictions': rows from 0 on cannot be read" in caplog.text
+    assert (tmp_path / "track.db.before-1.0").stat().st_size == 30_000
+
+
 def test_a_damaged_old_database_gives_what_can_be_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     old = tmp_path / "track.db"
     shutil.copy(LEGACY / "sqlite.db", old)

@@ -55,6 +55,8 @@ class OldDatabase:
         self.path = path
         self._conn = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
         self._conn.text_factory = _text
+        # Of a file that was cut off, or whose schema is damaged in part, SQLite reads nothing otherwise.
+        self._conn.execute("PRAGMA writable_schema = ON")
         #: What could not be read, told for people.
         self.harm: list[str] = []
         try:
