@@ -43,6 +43,27 @@ def test_wrong_usage_exits_2(call: Call, args: tuple[str, ...]) -> None:
     assert call(*args).exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("head", "trac.db"), "xt: There is no store at "),
+        (("hed", "track.db"), "xt: No such command 'hed'. Did you mean head? Try 'xt --help'."),
+        (("head", "track.db", "--colums", "a"), "xt: No such option"),
+        (("sql", "track.db"), "xt: Missing argument 'QUERY'. Try 'xt sql --help'."),
+        (("--nonsense",), "xt: No such option"),
+    ],
+)
+def test_an_error_is_one_line_that_says_what_to_do(call: Call, args: tuple[str, ...], said: str) -> None:
+    result = call(*args)
+    assert result.exit_code in (2, 3) and result.stdout == ""
+    assert result.stderr.startswith(said) and result.stderr.count("\n") == 1
+
+
+def test_a_command_group_alone_shows_its_help(call: Call) -> None:
+    result = call("plot")
+    assert result.exit_code == 2 and "scatter" in result.output
+
+
 def test_module_and_entry_point_are_the_same_command(xt: Xt) -> None:
     module = xt("--version")
     entry = Path(sys.executable).with_name("xt")

@@ -1,6 +1,6 @@
 """The app, its global options, and the one error handler of the command line.
 
-An error prints its message and its hint to stderr and ends with the exit code
+An error is one line on stderr, its message and its hint, and ends with the exit code
 of its class: 1 failure, 2 wrong usage, 3 not found; an interrupt with 130. A reader
 that stops early, such as ``head``, ends the command without a word. The module of
 a command family is loaded when one of its commands is asked for.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from typer.core import TyperGroup
@@ -44,6 +44,8 @@ FAMILIES = {
     "upkeep": "replay verify compact",
 }
 INTERRUPTED = 130
+#: What the parser raises; typer hands on only the most special kind, and where it is defined depends on its release.
+_WrongUsage: Any = typer.BadParameter.__mro__[1]
 
 
 class _Commands(TyperGroup):
@@ -54,6 +56,12 @@ class _Commands(TyperGroup):
         if "--debug" in args[:end]:  # wherever it is typed, it is the app's option
             args = ["--debug", *(arg for i, arg in enumerate(args) if i >= end or arg != "--debug")]
         return super().parse_args(ctx, args)
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().make_context(*args, **kwargs)
+        except _WrongUsage as error:
+            raise _told(error) from error
 
     def list_commands(self, ctx: Any) -> list[str]:
         return [name for names in FAMILIES.values() for name in names.split()]
@@ -78,6 +86,8 @@ class _Commands(TyperGroup):
             result = super().invoke(ctx)
             sys.stdout.flush()
             return result
+        except _WrongUsage as error:
+            raise _told(error) from error
         except BrokenPipeError:
             # The reader has what it wanted; the exit must not flush into the pipe again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -96,10 +106,18 @@ class _Commands(TyperGroup):
                 import traceback
 
                 traceback.print_exc()
-            typer.echo(f"xt: {error.summary}", err=True)
-            if error.advice:
-                typer.echo(error.advice, err=True)
+            typer.echo(f"xt: {error}", err=True)
             raise typer.Exit(error.exit_code) from error
+
+
+def _told(error: Any) -> Exception:
+    """The exit of a wrong usage, told in one line; the error itself where its words are the help of a command group."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return cast(Exception, error)
+    message = " ".join(error.format_message().split())
+    more = f" Try '{error.ctx.command_path} --help'." if error.ctx else ""
+    typer.echo(f"xt: {message}{'' if message.endswith(('.', '?')) else '.'}{more}", err=True)
+    return typer.Exit(error.exit_code)
 
 
 app = typer.Typer(
@@ -151,6 +169,6 @@ def main() -> None:
     except Exception as error:  # the last resort: a bug, told in one line
         if "--debug" in sys.argv:
             raise
-        typer.echo(f"xt: unexpected {type(error).__name__}: {error}", err=True)
-        typer.echo("This is a bug; the same command with --debug shows where.", err=True)
+        said = f"unexpected {type(error).__name__}: {error}. This is a bug; the same command with --debug shows where."
+        typer.echo(f"xt: {said}", err=True)
         sys.exit(1)
