@@ -33,8 +33,8 @@ def set_backend(backend: str) -> None:
     _default = checked(backend)
 
 
-def checked(backend: str | None) -> Backend:
-    """The backend of a name, the default one for None. Same errors as ``set_backend``."""
+def checked(backend: str | None, feature: str | None = None) -> Backend:
+    """The backend of a name, the default one for None. Same errors as ``set_backend``; ``feature`` is what needs it."""
     if backend is None:
         return _default
     if backend not in get_args(Backend):
@@ -45,7 +45,7 @@ def checked(backend: str | None) -> Backend:
         if backend == "polars":
             import polars  # noqa: F401
     except ImportError as error:
-        raise MissingExtra(f"backend={backend!r}", backend) from error
+        raise MissingExtra(feature or f"backend={backend!r}", backend) from error
     return cast(Backend, backend)
 
 
@@ -65,14 +65,8 @@ def frame_of(found: pa.Table, backend: Backend) -> pd.DataFrame:
 
 
 def polars_of(table: pa.Table) -> pl.DataFrame:
-    """A polars frame of an Arrow table.
+    """A polars frame of an Arrow table; whoever calls has seen that polars is there."""
+    import polars
 
-    Raises:
-        MissingExtra: polars is not installed.
-    """
-    try:
-        import polars
-    except ImportError as error:
-        raise MissingExtra("to_polars", "polars") from error
     made: Any = polars.from_arrow(table)
     return cast("pl.DataFrame", made)

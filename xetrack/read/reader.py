@@ -104,6 +104,7 @@ class Reader(TableView):
         Raises:
             MissingExtra: polars is not installed.
         """
+        checked("polars", "to_polars")
         return polars_of(self._table.arrow(track_id, head=head, tail=tail))
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:

@@ -220,7 +220,8 @@ class DuckdbTables(DuckdbReading, Native):
             return self._publish(None)
         except (OSError, duckdb.IOException) as error:
             self._unwritable = True
-            logger.warning("%s could not be written, its rows stay in memory: %s", self.path, error)
+            if self.path.parent.is_dir():  # where the whole folder was deleted, nobody misses its tables
+                logger.warning("%s could not be written, its rows stay in memory: %s", self.path, error)
             return True
 
     def _publish(self, draft: Draft | None) -> bool:

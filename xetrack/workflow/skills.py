@@ -39,7 +39,7 @@ def install(names: list[str] | None = None, to: str | os.PathLike[str] = "~/.cla
             place = target / name
             if place.is_dir():
                 shutil.rmtree(place)
-            shutil.copytree(there[name], place)
+            shutil.copytree(there[name], place, ignore=shutil.ignore_patterns("__pycache__"))
             made.append(place)
     except OSError as error:
         raise storage_error(error, target) from error
