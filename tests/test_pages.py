@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codeop
 import re
 import subprocess
 import sys
@@ -22,6 +23,17 @@ def test_every_block_does_what_it_says(name: str, tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     (tmp_path / "results.csv").write_text("epoch,loss\n1,0.5\n")
     assert run_page(DOCS / f"{name}.md") >= 1
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.stem)
+def test_python_blocks_can_be_typed_at_a_prompt(page: Path) -> None:
+    for language, body in BLOCK.findall(page.read_text(encoding="utf-8")):
+        typed: list[str] = []
+        for line in [*body.splitlines(), ""] if language == "python" else []:
+            typed.append(line)
+            # A prompt ends a block at an empty line only, and takes nothing else for its end.
+            if codeop.compile_command("\n".join(typed), page.name) is not None:
+                typed = []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
