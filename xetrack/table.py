@@ -180,13 +180,7 @@ class Table:
     def resolve(self, name: str) -> str:
         """The column that a raw key or a column's name means."""
         with self._open() as (_, columns):
-            found = _find(columns, name)
-            if found is not None:
-                return found.name
-            if name in FIXED:
-                return name
-            known = [*FIXED, *(column.name for column in columns)]
-            raise ColumnNotFound(name, difflib.get_close_matches(name, known))
+            return name if name in FIXED and _find(columns, name) is None else _known(columns, name).name
 
     def query(self, sql: str, params: Any = None) -> pd.DataFrame:
         """What a read-only query gives, as a frame; types follow from the values, in DuckDB from the columns."""
@@ -270,16 +264,14 @@ class Table:
         """
         with self.store.locked():
             with self._open() as (backend, columns):
-                where: Column | str = where_key
-                if where_key not in FIXED:
-                    name = self.resolve(where_key)
-                    where = next(column for column in columns if column.name == name)
+                where = where_key if where_key in FIXED else _known(columns, where_key)
                 found = backend.find(self.name, where, where_wire, track_id) if backend.has(self.name) else []
+                # In the same view: the next catch-up may number the rows anew.
+                rows = self._projector().ids_of(self.name, [row for row, _ in found]).to_wire()
             if not found:
                 return 0
             for touched in sorted({touched for _, touched in found}):
                 self._refuse_protected(touched)
-            rows = self._projector().ids_of(self.name, [row for row, _ in found]).to_wire()
             writer.append(
                 ValueSet,
                 to_disk=to_disk,
@@ -335,19 +327,21 @@ class Table:
         point = [decode(wire) for wire in condition.values()]
         with self.store.locked():
             with self._open() as (backend, columns):
-                if not self.count(track_id):
+                if not backend.has(self.name) or not backend.count(self.name, track_id):
                     return 0
-                chosen = [self._of_numbers(key, columns) for key in condition]
+                chosen = [_of_numbers(columns, key) for key in condition]
                 stored = [column for column in chosen if column.stored]
                 order = [*stored, *(column for column in chosen if not column.stored)]
                 records = backend.records(self.name, order, track_id, 0, None, False)
                 places = [len(FIXED) + order.index(column) for column in chosen]
                 numbers = [number for number, _ in backend.find(self.name, "track_id", track_id, track_id)]
-            past = [
-                number
-                for number, record in zip(numbers, records, strict=True)
-                if _is_past([record[place] for place in places], point)
-            ]
+                past = [
+                    number
+                    for number, record in zip(numbers, records, strict=True)
+                    if _is_past([record[place] for place in places], point)
+                ]
+                # In the same view: the next catch-up may number the rows anew.
+                rows = self._projector().ids_of(self.name, past).to_wire()
             if not past:
                 return 0
             self._refuse_protected(track_id)
@@ -356,18 +350,11 @@ class Table:
                 to_disk=to_disk,
                 run=track_id,
                 condition=dict(condition),
-                rows=self._projector().ids_of(self.name, past).to_wire(),
+                rows=rows,
                 seen=self._frontier(),
             )
             self._catch_up()
             return len(past)
-
-    def _of_numbers(self, key: str, columns: list[Column]) -> Column:
-        name = self.resolve(key)
-        column = next((column for column in columns if column.name == name), None)
-        if column is None or PYTHON_TYPES[column.type] not in (int, float):
-            raise InvalidArgument("rewind", f"the column {name!r} does not hold numbers")
-        return column
 
     def undo(self, writer: Writer, events: Frontier, to_disk: bool = False) -> str:
         """Cancel events of this table by a new one, and return its id."""
@@ -437,6 +424,28 @@ def _find(columns: list[Column], name: str) -> Column | None:
         if column.name == name:
             return column
     return None
+
+
+def _known(columns: list[Column], name: str) -> Column:
+    """The column with this raw key or name.
+
+    Raises:
+        ColumnNotFound: there is none; names near matches.
+    """
+    column = _find(columns, name)
+    if column is None:
+        known = [*FIXED, *(column.name for column in columns)]
+        raise ColumnNotFound(name, difflib.get_close_matches(name, known))
+    return column
+
+
+def _of_numbers(columns: list[Column], key: str) -> Column:
+    if key in FIXED and _find(columns, key) is None:
+        raise InvalidArgument("rewind", f"the column {key!r} does not hold numbers")
+    column = _known(columns, key)
+    if PYTHON_TYPES[column.type] not in (int, float):
+        raise InvalidArgument("rewind", f"the column {column.name!r} does not hold numbers")
+    return column
 
 
 def _is_past(cells: list[Any], point: list[Any]) -> bool:

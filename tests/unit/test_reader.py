@@ -23,7 +23,10 @@ from xetrack.errors import (
     TableNotFound,
     XetrackError,
 )
+from xetrack.log.clock import Clock
+from xetrack.log.log import FileLog
 from xetrack.read.reader import Reader
+from xetrack.store import Store
 from xetrack.track.tracker import Tracker
 
 
@@ -215,3 +218,37 @@ def test_query_that_meets_a_damaged_page_has_the_tables_made_anew(db: str, ask: 
     with pytest.raises(sqlite3.Error):
         reader.sql(sql, [1])
     assert len(list(Path(db).parent.glob("*damaged*"))) == 1
+
+
+@pytest.mark.parametrize("moment", [2, 3])
+@pytest.mark.parametrize("engine", ["sqlite", "duckdb"])
+def test_rows_that_a_change_has_chosen_stay_those_when_the_tables_are_made_anew_meanwhile(
+    db: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: Any, moment: int
+) -> None:
+    if engine == "duckdb":
+        pytest.importorskip("duckdb")
+    early = FileLog(tmp_path / "early.db.events", clock=Clock(lambda: 1))
+    early.writer("default").append_rows("early", [{"step": step} for step in range(6)])
+    with Tracker(db, track_id="guarded") as tracker:
+        tracker.log({"step": 100})
+    with Tracker(db, track_id="mine", engine=engine) as tracker:
+        tracker.log_batch([{"step": step} for step in range(4)])
+        tracker.set_value("note", "a")
+        caught_up, times = Store.catch_up_table, []
+
+        def arriving(store: Store, table: str, engine: str | None = None) -> None:
+            times.append(table)
+            if len(times) == moment:
+                shutil.copytree(tmp_path / "early.db.events", f"{db}.events", dirs_exist_ok=True)
+                Path(db).unlink(missing_ok=True)
+            caught_up(store, table, engine)
+
+        Reader(db).protect("guarded")
+        monkeypatch.setattr(Store, "catch_up_table", arriving)
+        assert tracker.set_where("label", "hit", "step", 1) == 1
+        times.clear()
+        assert tracker.rewind({"step": 2}) == 1
+    rows = Reader(db, engine=engine).to_df()
+    assert rows[rows["label"] == "hit"][["track_id", "step"]].values.tolist() == [["mine", 1]]
+    assert rows[rows["track_id"] == "mine"]["step"].tolist() == [0, 1, 2]
+    assert rows[rows["track_id"] == "early"]["step"].tolist() == list(range(6))
