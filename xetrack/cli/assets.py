@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from xetrack.cli.asking import ask
 from xetrack.cli.commands import command
 from xetrack.cli.options import AsJson, At, Db, EngineName, Output, Place, TableName, opened_store
 from xetrack.cli.output import Format, print_json, print_rows
 from xetrack.cli.progress import Quiet, progress
-from xetrack.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from xetrack.read.assets import AssetsView
@@ -122,10 +121,8 @@ def gc(
             found = assets.waste()
         young = sum(waste.young for waste in found)
         going = len(found) - young
-        if going and not dry_run and not yes:
-            if not sys.stdin.isatty():
-                raise InvalidArgument("--yes", f"{going} files would be deleted, and there is nobody to ask")
-            typer.confirm(f"Delete {going} files for good?", abort=True, err=True)
+        if going and not dry_run:
+            ask("xt assets gc", f"Delete {going} files for good?", yes)
         with progress("Deleting", db, quiet=quiet):
             gone = assets.gc(dry_run=dry_run)
     freed_bytes = sum(waste.stored_bytes for waste in gone)

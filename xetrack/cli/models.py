@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from xetrack.cli.asking import ask
 from xetrack.cli.commands import command
 from xetrack.cli.options import AsJson
 from xetrack.cli.output import Format, print_json, print_rows
-from xetrack.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from xetrack.workflow.models import Model, Models
@@ -68,10 +67,7 @@ def prune(
     models = where.models()
     going = models.prunable(keep)
     if going and not dry_run:
-        if not yes:
-            if not sys.stdin.isatty():
-                raise InvalidArgument("--yes", f"{len(going)} files would be removed, and there is nobody to ask")
-            typer.confirm(f"Remove {', '.join(model.name for model in going)}?", abort=True, err=True)
+        ask("xt models prune", f"Remove {', '.join(model.name for model in going)}?", yes)
         models.prune(going)
     _print(going, as_json)
 
