@@ -358,16 +358,6 @@ class OldDatabaseRefused(ForeignFile):
     hint = "Take its rows into another store: xt import {path} NEW.db"
 
 
-class EngineMissing(TableError):
-    """A table engine whose package is not installed."""
-
-    message = "The engine {engine!r} cannot be used here: its package is missing."
-    hint = "Install it: pip install 'xetrack[{extra}]'. The log needs no engine, nothing is lost."
-
-    def __init__(self, engine: str, extra: str, /) -> None:
-        self.engine, self.extra = engine, extra
-
-
 class TablesWithoutLog(TableError):
     """Tables whose log is gone, so nobody can say whether they are true."""
 
