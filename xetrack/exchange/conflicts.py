@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-import msgspec
-
+from xetrack.exchange.keys import canonical
 from xetrack.exchange.reach import Hide, Reach, Rows, run_of
 from xetrack.exchange.report import Conflict, Side
 from xetrack.log.events import (
@@ -20,7 +19,6 @@ from xetrack.log.events import (
     RunProtected,
     RunUnprotected,
     ValueSet,
-    WriterStarted,
     event_key,
     split_id,
 )
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
     from xetrack.exchange.takeover import TablePlan
 
 _E = TypeVar("_E", bound=Event)
-_canonical = msgspec.json.Encoder(order="sorted").encode
 
 
 class Disagreement(NamedTuple):
@@ -64,7 +61,7 @@ class Conflicts:
         hidden: Frontier | None = None
         for sets in self._heads.values():
             for earlier, later in self._blind(sets):
-                if _canonical(earlier.value) == _canonical(later.value):
+                if canonical(earlier.value) == canonical(later.value):
                     continue
                 ids = split_id(earlier.id), split_id(later.id)
                 if any(all(decided.contains(*one) for one in ids) for decided in settled):
@@ -241,13 +238,6 @@ class Conflicts:
         return Conflict(
             kind, self._plan.table, run, column, row if len(rows) == 1 else None, rows.to_wire(), ours, theirs, winner
         )
-
-
-def said_by(header: Event | None, writer: str) -> str:
-    """Who wrote a segment: ``user@host`` as its header has it, the writer's name without one."""
-    if not isinstance(header, WriterStarted):
-        return writer
-    return "@".join(part for part in (header.user, header.host) if part) or writer
 
 
 def _not_by(deletion: RunDeleted, rows: Frontier) -> Frontier:

@@ -6,7 +6,6 @@ pairs their rows: by event id, or by key columns. Neither store is touched.
 
 from __future__ import annotations
 
-import math
 import os
 import sqlite3
 import tempfile
@@ -20,7 +19,9 @@ import msgspec
 
 from xetrack.config import Settings
 from xetrack.errors import TableNotFound
-from xetrack.exchange.replays import LoggedRow, Replay
+from xetrack.exchange.keys import canonical, key_of, key_text
+from xetrack.exchange.replays import Replay
+from xetrack.exchange.report import count_of
 from xetrack.exchange.states import opened_states
 from xetrack.log.values import decode
 
@@ -60,7 +61,7 @@ class DiffReport:
     def __str__(self) -> str:
         counts = ((self.rows_added, "row", "added"), (self.rows_removed, "row", "removed"))
         cells = (len(self.cells_changed), "cell", "changed")
-        return ", ".join(f"{count} {noun}{'' if count == 1 else 's'} {done}" for count, noun, done in (*counts, cells))
+        return ", ".join(f"{count_of(number, noun)} {done}" for number, noun, done in (*counts, cells))
 
 
 def diff(
@@ -146,7 +147,8 @@ class _Pairing:
         columns: list[str] = []
         for row in side.rows():
             columns = columns or [side.column(key).key for key in self._keys]  # a table without rows lacks none
-            yield row.event_id, _key(row, columns)
+            key = key_of(row.values, columns)
+            yield row.event_id, None if key is None else key_text(key)
 
     def _pair(self, conn: sqlite3.Connection) -> None:
         conn.execute(
@@ -176,35 +178,5 @@ class _Pairing:
             a, b = (msgspec.json.decode(text) if text else {} for text in texts)
             for key, name in names.items():
                 one, two = a.get(key), b.get(key)
-                if one is not two and _canonical(one) != _canonical(two):
+                if one is not two and canonical(one) != canonical(two):
                     yield CellChange(run, event_id, name, decode(one), decode(two))
-
-
-def _key(row: LoggedRow, columns: Sequence[str]) -> str | None:
-    """What a row is compared by, as text; None if a cell is empty."""
-    parts: list[Any] = []
-    for column in columns:
-        wire = row.values.get(column)
-        value = decode(wire)
-        if value is None or (isinstance(value, float) and math.isnan(value)):
-            return None
-        if isinstance(value, int | float):
-            whole = int(value) if math.isfinite(value) and value == int(value) else value
-            parts.append(["number", str(whole)])
-        elif isinstance(value, str):
-            parts.append(["text", value])
-        else:
-            parts.append(["other", _canonical(_same_moment(value, wire)).decode()])
-    return msgspec.json.encode(parts).decode()
-
-
-def _same_moment(value: Any, wire: Any) -> Any:
-    """Datetimes with an offset are equal at the same moment."""
-    from datetime import datetime, timezone
-
-    is_aware = isinstance(value, datetime) and value.tzinfo is not None
-    return value.astimezone(timezone.utc).isoformat() if is_aware else wire
-
-
-def _canonical(wire: Any) -> bytes:
-    return msgspec.json.encode(wire, order="deterministic")

@@ -7,17 +7,14 @@ rows stay in the log (docs/merge.md, Rebase).
 
 from __future__ import annotations
 
-import math
 import os
 import tempfile
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from xetrack.errors import InvalidArgument, RunProtected, TableNotFound
 from xetrack.exchange import datafiles
+from xetrack.exchange.keys import Key, key_of
 from xetrack.exchange.own_events import OwnEvents
 from xetrack.exchange.replays import Replay
 from xetrack.exchange.report import RebaseReport
@@ -26,13 +23,8 @@ from xetrack.exchange.sources import Source, Target, opened_sources, opened_targ
 from xetrack.exchange.takeover import TablePlan, asset_plan, carry_out, count_assets, plan
 from xetrack.log.events import RowsReplaced, split_id
 from xetrack.log.ranges import Frontier
-from xetrack.log.values import decode
 from xetrack.store import check_table_name
 from xetrack.tables.layout import FIXED
-
-Key = tuple[Hashable, ...]
-
-_canonical = msgspec.json.Encoder(order="sorted").encode
 
 
 def rebase(
@@ -143,7 +135,7 @@ def _arriving(
         held.add(*place)
         if not known.contains(*place) or hidden.contains(*place):
             continue
-        key = _key(row.values, columns)
+        key = key_of(row.values, columns)
         if key is None:
             report.null_keys.source += 1
         elif key in keys:
@@ -181,7 +173,7 @@ def _replaced(
         place = split_id(row.event_id)
         if hidden.contains(*place):
             continue
-        key = _key(row.values, columns)
+        key = key_of(row.values, columns)
         if key is None:
             report.null_keys.onto += 1
             continue
@@ -193,26 +185,6 @@ def _replaced(
                 raise RunProtected(row.values["track_id"])
             found.add(*place)
     return found
-
-
-def _key(values: dict[str, Any], columns: list[str]) -> Key | None:
-    """What the row is compared by, None if a cell is empty."""
-    parts = []
-    for column in columns:
-        wire = values.get(column)
-        value = decode(wire) if type(wire) is dict else wire
-        if value is None or (isinstance(value, float) and math.isnan(value)):
-            return None
-        # Structures and what else has no equality of its own: equal if they are written alike.
-        parts.append(value if isinstance(value, str | int | float) else _comparable(value, wire))
-    return tuple(parts)
-
-
-def _comparable(value: Any, wire: Any) -> Hashable:
-    from datetime import datetime
-
-    # Datetimes with an offset are equal at the same moment.
-    return value if isinstance(value, datetime) else _canonical(wire)
 
 
 def _name_of(source: Source, target: Target) -> str:

@@ -19,6 +19,7 @@ from xetrack.config import DEFAULT_TABLE, Settings
 from xetrack.errors import InvalidArgument, RunNotFound, RunProtected, TableNotFound
 from xetrack.exchange.reach import Reach
 from xetrack.exchange.replays import Replay
+from xetrack.exchange.report import count_of
 from xetrack.exchange.sources import with_its_engine
 from xetrack.log import events as ev
 from xetrack.log.assets import FileAssets, digests_in
@@ -66,15 +67,15 @@ class RedactReport:
         lines = []
         if self.rows or self.values or self.others:
             runs = f" of {', '.join(self.runs)}" if self.runs else ""
-            parts = [_count(self.rows, "row") + runs, _count(self.values, "set value")]
-            parts += [_count(self.others, "other event")] if self.others else []
+            parts = [count_of(self.rows, "row") + runs, count_of(self.values, "set value")]
+            parts += [count_of(self.others, "other event")] if self.others else []
             lines.append(f"table {self.table!r}: {', '.join(parts)} {would}redacted")
         if self.assets:
-            lines.append(f"{_count(len(self.assets), 'stored object')} {would}deleted: {', '.join(self.assets)}")
+            lines.append(f"{count_of(len(self.assets), 'stored object')} {would}deleted: {', '.join(self.assets)}")
         if self.values_kept:
-            lines.append(f"{_count(self.values_kept, 'set value')} stay: other rows have them too")
+            lines.append(f"{count_of(self.values_kept, 'set value')} stay: other rows have them too")
         if self.files_rewritten:
-            lines.append(f"{_count(len(self.files_rewritten), 'file')} {would}rewritten")
+            lines.append(f"{count_of(len(self.files_rewritten), 'file')} {would}rewritten")
         for path in self.files_left:
             lines.append(f"still holds payloads, its writer may be alive: {path}")
         if self.files_left:
@@ -347,7 +348,3 @@ class _Events:
 def _name(where: dict[str, Frontier], digests: Iterable[str], writer: str, seq: int) -> None:
     for digest in digests:
         where.setdefault(digest, Frontier()).add(writer, seq)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -94,18 +94,13 @@ class MergeReport:
         """What there is to say beside the counts of the tables and the conflicts, a line each."""
         lines = []
         if self.runs_new:
-            lines.append(f"{_count(len(self.runs_new), 'new run')}: {', '.join(self.runs_new)}")
+            lines.append(f"{count_of(len(self.runs_new), 'new run')}: {', '.join(self.runs_new)}")
         if self.runs_touched:
-            lines.append(f"{_count(len(self.runs_touched), 'run')} touched: {', '.join(self.runs_touched)}")
-        if self.assets_added:
-            lines.append(f"{_count(self.assets_added, 'asset')} taken over")
-        if self.assets_missing:
-            lines.append(f"{_count(len(self.assets_missing), 'asset')} missing: {', '.join(self.assets_missing)}")
-        if self.damaged_lines:
-            lines.append(f"{_count(self.damaged_lines, 'damaged or unfinished line')} left out")
+            lines.append(f"{count_of(len(self.runs_touched), 'run')} touched: {', '.join(self.runs_touched)}")
+        lines += _taken_over(self)
         if self.redacted_here:
             lines.append(
-                f"{_count(self.redacted_here, 'event')} redacted; `xt redact DB --pending` takes them off the disk"
+                f"{count_of(self.redacted_here, 'event')} redacted; `xt redact DB --pending` takes them off the disk"
             )
         lines += [f"clock more than a day ahead: {path}" for path in self.future_clocks]
         if self.dry_run:
@@ -154,27 +149,38 @@ class RebaseReport:
         """What there is to say beside the counts of rows, a line each."""
         lines = []
         if self.mutations_added:
-            lines.append(f"{_count(self.mutations_added, 'mutation')} taken over")
+            lines.append(f"{count_of(self.mutations_added, 'mutation')} taken over")
         for name, counts in (("an empty key", self.null_keys), ("a key that another has", self.duplicate_keys)):
             if counts.source or counts.onto:
                 lines.append(f"rows with {name}: {counts.source} of the source, {counts.onto} of the target")
-        if self.assets_added:
-            lines.append(f"{_count(self.assets_added, 'asset')} taken over")
-        if self.assets_missing:
-            lines.append(f"{_count(len(self.assets_missing), 'asset')} missing: {', '.join(self.assets_missing)}")
-        if self.damaged_lines:
-            lines.append(f"{_count(self.damaged_lines, 'damaged or unfinished line')} left out")
+        lines += _taken_over(self)
         if self.dry_run:
             lines.append("nothing was written: this was a dry run")
         return lines
 
     def __str__(self) -> str:
-        first = f"{_count(self.rows_replaced, 'row')} replaced, {_count(self.rows_added, 'row')} added"
+        first = f"{count_of(self.rows_replaced, 'row')} replaced, {count_of(self.rows_added, 'row')} added"
         return "\n".join([f"table {self.table!r}, by {', '.join(self.keys)}: {first}", *self.notes()])
 
 
+def count_of(number: int, noun: str) -> str:
+    """A number with its noun: ``3 rows``, ``1 row``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _taken_over(report: MergeReport | RebaseReport) -> list[str]:
+    lines = []
+    if report.assets_added:
+        lines.append(f"{count_of(report.assets_added, 'asset')} taken over")
+    if report.assets_missing:
+        lines.append(f"{count_of(len(report.assets_missing), 'asset')} missing: {', '.join(report.assets_missing)}")
+    if report.damaged_lines:
+        lines.append(f"{count_of(report.damaged_lines, 'damaged or unfinished line')} left out")
+    return lines
+
+
 def _table_line(name: str, table: TableReport) -> str:
-    parts = [f"{_count(table.rows_added, 'row')} added", f"{_count(table.mutations_added, 'mutation')} taken over"]
+    parts = [f"{count_of(table.rows_added, 'row')} added", f"{count_of(table.mutations_added, 'mutation')} taken over"]
     if table.columns_added:
         parts.append(f"new columns: {', '.join(table.columns_added)}")
     if table.columns_widened:
@@ -186,7 +192,3 @@ def _said(conflict: Conflict, side: Side) -> str:
     if conflict.kind == "set/set" or side.value is not None:
         return f"{side.value!r} by {side.author}"
     return f"by {side.author}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -12,12 +12,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from xetrack.errors import AssetDamaged, AssetNotFound, InvalidTable
-from xetrack.exchange.conflicts import said_by
 from xetrack.exchange.reach import Hide, Reach, run_of
 from xetrack.exchange.report import MergeReport, TableReport
 from xetrack.exchange.sources import Source
 from xetrack.exchange.taken import Taken, is_row, stored_events, stored_rows
-from xetrack.log.events import AssetRemoved, Event, EventUndone, Mutation, PayloadRedacted, ValueSet, split_id
+from xetrack.log.events import (
+    AssetRemoved,
+    Event,
+    EventUndone,
+    Mutation,
+    PayloadRedacted,
+    ValueSet,
+    WriterStarted,
+    split_id,
+)
 from xetrack.log.log import FileLog, Log
 from xetrack.log.packs import all_lines, draft_pack, id_of
 from xetrack.log.ranges import Frontier
@@ -124,7 +132,7 @@ class TablePlan:
         if writer not in self._authors:
             header_id = f"{writer}-0"
             header = self.reach.events.get(header_id) or self.log.find(self.table, header_id)
-            self._authors[writer] = said_by(header, writer)
+            self._authors[writer] = _said_by(header, writer)
         return self._authors[writer]
 
     def source_has(self, number: int, event_id: str) -> bool:
@@ -177,6 +185,13 @@ class TablePlan:
                 if column.key in columns and columns[column.key].type not in ("null", column.type)
             ],
         )
+
+
+def _said_by(header: Event | None, writer: str) -> str:
+    """Who wrote a segment: ``user@host`` as its header has it, the writer's name without one."""
+    if not isinstance(header, WriterStarted):
+        return writer
+    return "@".join(part for part in (header.user, header.host) if part) or writer
 
 
 def plan(store: Store, sources: Sequence[Source], tables: Sequence[str]) -> tuple[list[TablePlan], MergeReport]:
