@@ -18,14 +18,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from xetrack.errors import storage_error
 from xetrack.log.codec import codec_for, jsonl
 from xetrack.log.events import Event, PayloadRedacted, PayloadStub, WriterStarted, event_key
 from xetrack.log.finished import has_ended
 from xetrack.log.hints import Source, hint_with, seal, unpacked_bytes
 from xetrack.log.liveness import Origin, is_dead
 from xetrack.log.log import FileLog, SegmentInfo
-from xetrack.log.packs import Draft, lines_of
+from xetrack.log.packs import Draft, drafted, lines_of
 from xetrack.log.ranges import Frontier
 from xetrack.log.redaction import stub_of
 from xetrack.log.segment import sync_folder
@@ -328,7 +327,7 @@ def _pack(
         if not dry_run:
             hint = hint_with(log, table, sources, names)
             for name, squeezed in packed:
-                drafts.append(_draft(log, table, name, squeezed + seal(hint)))
+                drafts.append(drafted(log.folder(table), name, squeezed + seal(hint)))
             if any(_is_another(log, table, segment) for segment in segments):
                 # Redacted meanwhile, say: what was read must not come back. The next compaction packs it.
                 for draft in drafts:
@@ -392,23 +391,6 @@ def _squeeze(raw: bytes) -> bytes:
     import zstandard
 
     return zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compress(raw)
-
-
-def _draft(log: FileLog, table: str, name: str, raw: bytes) -> Draft:
-    folder = log.folder(table)
-    path = folder / f".{name}.{os.getpid()}"
-    draft = Draft(path, folder, name)
-    try:
-        with open(path, "wb") as file:
-            file.write(raw)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException as error:
-        path.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise storage_error(error, path, len(raw)) from error
-        raise
-    return draft
 
 
 def _unlink(path: Path) -> None:

@@ -159,8 +159,15 @@ def draft_pack(log: FileLog, table: str, lines: list[bytes]) -> Draft:
         InvalidTable: another table differs from the name only in case.
     """
     raw = b"\n".join([*lines, b""])
-    name = f"{hashlib.sha256(raw).hexdigest()}.jsonl"
-    folder = log.make_folder(table)
+    return drafted(log.make_folder(table), f"{hashlib.sha256(raw).hexdigest()}.jsonl", raw)
+
+
+def drafted(folder: Path, name: str, raw: bytes) -> Draft:
+    """A pack of these bytes, beside its place, on the device.
+
+    Raises:
+        DiskFull: nothing is left of it.
+    """
     path = folder / f".{name}.{os.getpid()}.{threading.get_ident()}"
     draft = Draft(path, folder, name)
     try:
