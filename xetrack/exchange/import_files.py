@@ -22,7 +22,7 @@ from typing import IO, Any
 import msgspec
 
 from xetrack.errors import InvalidArgument, MissingExtra
-from xetrack.exchange.importers import STDIN, Contents, Wish
+from xetrack.exchange.contents import STDIN, Contents, Wish
 from xetrack.log import values
 from xetrack.log.imported import ImportedRow, clock_of
 from xetrack.log.old_database import parsed

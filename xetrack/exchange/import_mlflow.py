@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from xetrack.errors import InvalidArgument
+from xetrack.exchange.contents import Contents, Wish
 from xetrack.exchange.import_files import column_type
-from xetrack.exchange.importers import Contents, Wish
 from xetrack.log import values
 from xetrack.log.imported import ImportedRow, time_text
 

@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 
 from xetrack.errors import StorageFailed
-from xetrack.exchange.importers import Contents, Wish
+from xetrack.exchange.contents import Contents, Wish
 from xetrack.log.old_database import OldDatabase
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from xetrack.exchange.importers import Contents, Wish
+from xetrack.exchange.contents import Contents, Wish
 from xetrack.exchange.protobuf import Broken, by_number, fields, message, messages, real, signed, text
 from xetrack.log import values
 from xetrack.log.imported import ImportedRow, micros, time_text

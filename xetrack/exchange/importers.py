@@ -11,43 +11,22 @@ import importlib
 import os
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from xetrack.adopt import take_over
 from xetrack.config import Settings
 from xetrack.errors import InvalidArgument, StorageFailed, storage_error
+from xetrack.exchange.contents import STDIN, Contents, Wish
 from xetrack.exchange.formats import suffix_form
-from xetrack.log.imported import Found, ImportedRow, Taken, take_in
+from xetrack.log.imported import Found, Taken, take_in
 from xetrack.log.log import FileLog
 from xetrack.log.old_database import is_old_database
 from xetrack.read.files import existing
 from xetrack.store import IN_MEMORY, check_table_name, open_store
 from xetrack.tables.sqlite import is_tables_file
-
-#: The path that stands for standard input.
-STDIN = "-"
-
-
-@dataclass
-class Contents:
-    """What a reader of some kind found: rows by table, and what has no counterpart here."""
-
-    tables: dict[str, list[ImportedRow]] = field(default_factory=dict)
-    left_out: list[str] = field(default_factory=list)
-
-
-class Wish(NamedTuple):
-    """How the user wants a source to be read."""
-
-    table: str
-    track_id: str | None
-    parse: bool
-    kind: str
-
 
 Read = Callable[[Path, Wish], Contents]
 
