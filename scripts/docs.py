@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_args, get_origin
 from typer.models import ArgumentInfo
 
 from scripts.docs_api import api_page
+from scripts.docs_architecture import architecture_page
 from xetrack import errors
 from xetrack.cli.root import FAMILIES, app, family
 from xetrack.errors import NotFound, XetrackError
@@ -123,7 +124,9 @@ def main() -> None:
     (DOCS / "errors.md").write_text(errors_page(), encoding="utf-8")
     (DOCS / "cli.md").write_text(cli_page(), encoding="utf-8")
     (DOCS / "api.md").write_text(api_page(), encoding="utf-8")
-    print(f"wrote errors.md from {errors.__name__}, cli.md from {app.info.name} and api.md from docstrings to {DOCS}")
+    (DOCS / "architecture.md").write_text(architecture_page(), encoding="utf-8")
+    print(f"wrote errors.md from {errors.__name__}, cli.md from {app.info.name}, and from docstrings", end=" ")
+    print(f"api.md and architecture.md to {DOCS}")
 
 
 if __name__ == "__main__":

@@ -10,19 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from scripts.docs_architecture import FLOORS as _FLOORS
 from tests.conftest import ROOT
 
 PACKAGE = ROOT / "xetrack"
-#: Floors from the ground up; a room imports from its own floor and from below.
-FLOORS = [
-    {"errors", "config"},
-    {"log"},
-    {"tables"},
-    {"store", "table", "adopt"},
-    {"track", "read", "exchange"},
-    {"workflow"},
-    {"cli"},
-]
+#: Floors from the ground up, as docs/architecture.md shows them.
+FLOORS = [{name.removesuffix("/").removesuffix(".py") for name in names} for names in _FLOORS]
 #: Packages that are imported inside the function that needs them.
 HEAVY = {"pandas", "numpy", "duckdb", "typer", "rich", "watchdog", "polars", "pyarrow", "diskcache", "plotext", "torch"}
 
@@ -110,6 +103,7 @@ def test_heavy_packages_load_where_they_are_used(path: Path) -> None:
         ("track.tracker", {"xetrack.tables", "xetrack.log.segment", "xetrack.log.codec"}),
         ("read.reader", {"xetrack.tables", "xetrack.log", "os", "io"}),
         ("read.history", {"xetrack.log.segment", "xetrack.log.codec", "os", "io"}),
+        ("read.steps", {"xetrack.store", "xetrack.config", "xetrack.log.log", "xetrack.log.segment", "os", "io"}),
         ("exchange.merge", {"xetrack.store", "xetrack.config"}),
         ("log.verify", {"xetrack.store", "xetrack.config"}),
         ("log.compaction", {"xetrack.store", "xetrack.config"}),
@@ -117,6 +111,26 @@ def test_heavy_packages_load_where_they_are_used(path: Path) -> None:
 )
 def test_walls_stand(room: str, walls: set[str]) -> None:
     assert not _crossings(room, walls)
+
+
+def test_log_knows_neither_tables_nor_how_a_store_is_opened() -> None:
+    for path in (PACKAGE / "log").glob("*.py"):
+        assert not _crossings(_name(path), {"xetrack.tables", "xetrack.store", "xetrack.config"}), path.name
+
+
+@pytest.mark.parametrize("path", ROOMS, ids=_name)
+def test_only_one_room_runs_git(path: Path) -> None:
+    """Others may run what the user names: a command of ``xt watch``, a program that fetches artifacts."""
+    runs_programs = "subprocess" in _all_imports(path)
+    assert not runs_programs or _name(path) in {"exchange.git", "cli.watch", "workflow.worktrees"}
+    commands = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if _begins_with_git(node)]
+    assert not commands or _name(path) == "exchange.git"
+
+
+def _begins_with_git(node: ast.AST) -> bool:
+    """Whether it is the command line of a git program."""
+    first = node.elts[0] if isinstance(node, ast.Tuple | ast.List) and node.elts else None
+    return isinstance(first, ast.Constant) and first.value == "git"
 
 
 @pytest.mark.parametrize("path", ROOMS, ids=_name)

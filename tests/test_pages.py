@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from scripts.docs_api import api_page
+from scripts.docs_architecture import architecture_page
 from tests.conftest import ROOT
 from tests.pages import BLOCK, run_page
 
@@ -44,8 +45,15 @@ def test_links_lead_to_pages_that_are_there(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
-def test_the_api_page_is_made_from_the_docstrings() -> None:
+def test_pages_that_are_made_from_docstrings_have_not_drifted() -> None:
     assert (DOCS / "api.md").read_text(encoding="utf-8") == api_page(), "run scripts/docs"
+    assert (DOCS / "architecture.md").read_text(encoding="utf-8") == architecture_page(), "run scripts/docs"
+
+
+def test_the_way_of_an_event_leads_through_rooms_that_are_there() -> None:
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    for room in re.findall(r"`([a-z_/]+\.py)`", text):
+        assert (ROOT / "xetrack" / room).exists() or (ROOT / room).exists(), room
 
 
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
