@@ -8,7 +8,7 @@ import typer
 
 from xetrack.cli.commands import command
 from xetrack.cli.options import AsJson, At, Db, EngineName, TableName
-from xetrack.cli.output import print_json
+from xetrack.cli.output import print_json, visible
 from xetrack.config import Settings
 
 Split = Annotated[str | None, typer.Option("--split", metavar="COLUMN", help="Column that says the split of a row.")]
@@ -44,9 +44,9 @@ def validate(
     else:
         typer.echo(f"{report.rows} rows in {report.runs} runs of table {report.table!r}")
         for problem in report.problems:
-            typer.echo(f"{problem.check}: {problem.message}")
+            typer.echo(visible(f"{problem.check}: {problem.message}"))
             for example in problem.examples:
-                typer.echo(f"    {_shown(example)}")
+                typer.echo(visible(f"    {_shown(example)}"))
         for name, reason in report.skipped.items():
             typer.echo(f"{name}: not checked, {reason}", err=True)
         typer.echo("ok" if report.ok else f"{len(report.problems)} problems")
@@ -63,7 +63,7 @@ def summary(db: Db, table: TableName = None, engine: EngineName = None, as_json:
     if as_json:
         print_json(facts)
     else:
-        typer.echo(as_markdown(facts))
+        typer.echo("\n".join(map(visible, as_markdown(facts).split("\n"))))
 
 
 def _shown(example: Any) -> str:

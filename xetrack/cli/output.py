@@ -71,7 +71,7 @@ def print_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: Form
         writer.writerows([_as_text(value) for value in row] for row in rows)
     elif form is Format.TSV:
         for row in (columns, *rows):
-            write("\t".join(_visible(_as_text(value)) for value in row) + "\n")
+            write("\t".join(visible(_as_text(value)) for value in row) + "\n")
     elif form is Format.MARKDOWN:
         write(_markdown_line(columns) + "\n" + _markdown_line(["---"] * len(columns)) + "\n")
         for row in rows:
@@ -81,7 +81,7 @@ def print_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: Form
     elif sys.stdout.isatty() or (sys.stdout is sys.__stdout__ and forces_color()):
         from xetrack.cli.terminal import print_table
 
-        print_table(columns, [[(_visible(_short(v)), _is_number(v)) for v in row] for row in rows])
+        print_table(columns, [[(visible(_short(v)), _is_number(v)) for v in row] for row in rows])
     else:
         _print_aligned(columns, rows)
 
@@ -90,7 +90,7 @@ def print_list(name: str, values: Iterable[Any], form: Format) -> None:
     """Print one column: a line per value, a plain array in JSON."""
     if form is Format.TABLE:
         for value in values:
-            sys.stdout.write(_visible(_as_text(value)) + "\n")
+            sys.stdout.write(visible(_as_text(value)) + "\n")
     elif form is Format.JSON:
         print_json([_plain(value) for value in values])
     elif form is Format.JSONL:
@@ -116,7 +116,7 @@ def _print_json(rows: Iterable[Sequence[Any]], names: Sequence[str]) -> None:
 
 
 def _print_aligned(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    lines = [[_visible(_as_text(value)) for value in row] for row in (columns, *rows)]
+    lines = [[visible(_as_text(value)) for value in row] for row in (columns, *rows)]
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
     for line in lines:
         padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
@@ -148,7 +148,7 @@ def _print_parquet(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 
 def _markdown_line(values: Sequence[Any]) -> str:
-    cells = (_visible(_as_text(value)).replace("|", r"\|") for value in values)
+    cells = (visible(_as_text(value)).replace("|", r"\|") for value in values)
     return "| " + " | ".join(cells) + " |"
 
 
@@ -203,7 +203,7 @@ def _short(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) and math.isfinite(value) else _as_text(value)
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
     """One line without control characters: a stored value must not steer a terminal."""
     if text.isprintable():
         return text

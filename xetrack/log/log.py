@@ -95,7 +95,7 @@ def table_from_folder(folder: str) -> str | None:
         table = raw.decode()
     except UnicodeError:
         return None
-    return table if table_folder(table) == folder else None
+    return table if table_folder(table) == folder and "\x00" not in table else None
 
 
 def check_table(table: str) -> None:

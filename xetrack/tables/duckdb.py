@@ -136,8 +136,7 @@ class DuckdbTables(DuckdbReading, Native):
             self._draft.abandon()
             self._draft = None
         self._let_go()
-        with contextlib.suppress(OSError):
-            os.rmdir(duckdb_file.spill_folder())
+        duckdb_file.leave_spill_folder()
 
     def natives(self) -> Iterator[object]:
         yield self.conn

@@ -62,9 +62,24 @@ def instance() -> duckdb.DuckDBPyConnection:
     return conn
 
 
+#: The folder of each process; a forked child makes its own.
+_spill: dict[int, str] = {}
+
+
 def spill_folder() -> str:
-    """Where DuckDB puts what does not fit into memory; it makes the folder when it needs it."""
-    return os.path.join(tempfile.gettempdir(), f"xetrack-spill-{os.getpid()}")
+    """Where DuckDB puts what does not fit into memory: a folder that only this user can read or name beforehand."""
+    path = _spill.get(os.getpid())
+    if path is None or not os.path.isdir(path):
+        path = _spill[os.getpid()] = tempfile.mkdtemp(prefix="xetrack-spill-")
+    return path
+
+
+def leave_spill_folder() -> None:
+    """Remove the folder, unless something of this process still uses it."""
+    path = _spill.get(os.getpid())
+    if path is not None:
+        with contextlib.suppress(OSError):
+            os.rmdir(path)
 
 
 def attach(conn: duckdb.DuckDBPyConnection, path: Path) -> bool:
