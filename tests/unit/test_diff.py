@@ -184,3 +184,18 @@ def test_revisions_are_compared(repository: Path, git: Git, monkeypatch: pytest.
     assert counts(diff("git:main", "git:other:track.db")) == (1, 1, 0)
     redact(str(db), events(str(db))[0].id)
     assert counts(diff("git:one", db)) == (1, 0, 0)
+
+
+@needs_git
+def test_what_the_work_tree_redacted_is_gone_from_two_revisions(
+    repository: Path, git: Git, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git(repository, "mv", "track.db.events", "runs.db.events")  # another name than the default
+    git(repository, "commit", "-m", "moved")
+    git(repository, "rm", "-r", "-q", "runs.db.events")
+    git(repository, "commit", "-m", "gone")
+    git(repository, "checkout", "main~1")
+    monkeypatch.chdir(repository)
+    assert counts(diff("git:one", "git:main~1")) == (1, 0, 0)
+    redact("runs.db", events("runs.db")[1].id)
+    assert counts(diff("git:one", "git:main~1")) == (0, 0, 0)

@@ -94,6 +94,11 @@ class RevisionLog(Log):
     def close(self) -> None:
         self._revision.close()
 
+    @property
+    def here(self) -> Path:
+        """Where its folder is in the work tree, if it is there."""
+        return Path(self._revision.top) / self._folder
+
     def bytes_of(self, path: str) -> bytes | None:
         """The bytes of a file of the folder, None if it is not there. The last one is kept."""
         file = self._files.get(path)

@@ -11,14 +11,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from xetrack.config import store_of_environment
-from xetrack.errors import InvalidArgument, StoreNotFound, TablesWithoutLog
+from xetrack.errors import InvalidArgument, NotAStore, StoreNotFound, TablesWithoutLog
 from xetrack.exchange.past import moment_of
 from xetrack.exchange.revisions import PREFIX, open_revision
 from xetrack.exchange.sources import opened_sources
 from xetrack.log.events import PayloadRedacted, event_key
 from xetrack.log.log import Log
 from xetrack.log.past import PastLog, Redactions, redactions_of
-from xetrack.store import EVENTS_SUFFIX, open_store
+from xetrack.store import EVENTS_SUFFIX
 
 #: Where revisions are looked for when nothing else says it.
 _DEFAULT_STORE = "track.db"
@@ -40,9 +40,10 @@ def opened_states(a: str | os.PathLike[str], b: str | os.PathLike[str]) -> Itera
         extra: list[Redactions] = []
         for path, at in sides:
             if path.startswith(PREFIX) or at is not None and at.startswith(PREFIX):
-                log: Log = open_revision(path if at is None else at, near if at is None else path)
-                stack.callback(log.close)  # type: ignore[attr-defined]  # a revision's has it
-                extra += _redactions_at(near if at is None else path)
+                revision = open_revision(path if at is None else at, near if at is None else path)
+                stack.callback(revision.close)
+                extra += _redactions_at(os.fspath(revision.here) if at is None else path)
+                log: Log = revision
             else:
                 log = stack.enter_context(opened_sources([path], path))[0].log
             logs.append(log)
@@ -76,11 +77,10 @@ def _is_there(path: str) -> bool:
 def _redactions_at(path: str) -> list[Redactions]:
     """Those of the store that stands there now, if one does."""
     try:
-        store = open_store(path)
-    except (StoreNotFound, TablesWithoutLog):
+        with opened_sources([path], path) as (source,):
+            return [redactions_of(source.log)]
+    except (StoreNotFound, TablesWithoutLog, NotAStore):
         return []
-    store.close()
-    return [redactions_of(store.log)]
 
 
 def _together(all_redactions: Sequence[Redactions]) -> Redactions:
