@@ -20,6 +20,8 @@ from xetrack.log.header import head_of
 
 #: What a program may have to wait for git, once.
 LIMIT_S = 1.0
+#: On Windows a program without a terminal would open one for git.
+_NO_WINDOW = getattr(subprocess, "CREATE_NO_WINDOW", 0)
 
 _STATUS = (
     *("-c", "core.fsmonitor=false", "-c", "status.renames=false"),
@@ -120,14 +122,7 @@ def blob(folder: Path, name: str) -> bytes:
 
 def _asked_for(folder: Path, *command: str) -> bytes:
     try:
-        done = subprocess.run(
-            ("git", *command),
-            cwd=folder,
-            env=git_environ(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-        )
+        done = _done(folder, *command)
     except (OSError, ValueError) as error:
         raise GitFailed(command[0], str(error)) from error
     if done.returncode:
@@ -220,7 +215,7 @@ class Revision:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+                creationflags=_NO_WINDOW,
             )
         stdin, stdout = self._reader.stdin, self._reader.stdout
         assert stdin is not None and stdout is not None
@@ -249,17 +244,19 @@ class Revision:
 def _output(folder: Path, *command: str, limit_s: float | None = None) -> bytes | None:
     """What git prints, None if it is not there, has nothing to say or takes longer."""
     try:
-        done = subprocess.run(
-            ("git", "--no-optional-locks", *command),
-            cwd=folder,
-            env=git_environ(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=limit_s,
-            check=True,
-            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-        )
+        done = _done(folder, "--no-optional-locks", *command, limit_s=limit_s)
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
-    return done.stdout
+    return None if done.returncode else done.stdout
+
+
+def _done(folder: Path, *command: str, limit_s: float | None = None) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        ("git", *command),
+        cwd=folder,
+        env=git_environ(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=limit_s,
+        creationflags=_NO_WINDOW,
+    )
