@@ -36,24 +36,28 @@ def run_page(page: Path) -> int:
                 exec(compile(body, str(page), "exec"), names)
             printed = out.getvalue()
         elif language == "text":
-            assert _matches(body, printed), f"{page.name}: {printed}"
+            assert matches(body, printed), f"{page.name}: {printed}"
             printed = ""
             checked += 1
         elif language == "console":
-            for line, expected in _commands(body):
-                said = _output(line)
-                assert _matches(expected, said), f"{page.name}: $ {line}\n{said}"
-                checked += 1
+            checked += run_console(body)
     assert not printed, f"{page.name}: output without a text block: {printed}"
     return checked
 
 
-def _commands(block: str) -> list[tuple[str, str]]:
-    found = []
-    for command in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+def run_console(block: str) -> int:
+    """Run the commands of a block; return how many there are."""
+    commands = re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]
+    for command in commands:
         line, _, expected = command.partition("\n")
-        found.append((line, expected))
-    return found
+        said = _output(line)
+        assert matches(expected, said), f"$ {line}\n{said}"
+    return len(commands)
+
+
+def matches(expected: str, printed: str) -> bool:
+    """Whether it is what was printed; ``...`` stands for anything, as in a doctest."""
+    return doctest.OutputChecker().check_output(expected, printed, doctest.ELLIPSIS)
 
 
 def _output(line: str) -> str:
@@ -65,7 +69,3 @@ def _output(line: str) -> str:
     done = subprocess.run(line, shell=True, capture_output=True, text=True, env=dict(os.environ))
     assert done.returncode == 0, f"$ {line}\n{done.stderr}"
     return done.stdout
-
-
-def _matches(expected: str, printed: str) -> bool:
-    return doctest.OutputChecker().check_output(expected, printed, doctest.ELLIPSIS)

@@ -19,7 +19,9 @@ DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.glob("*.md"), *(DOCS / "decisions").glob("*.md")])
 
 
-@pytest.mark.parametrize("name", ["guide", "migrating"])
+@pytest.mark.parametrize(
+    "name", ["assets", "datasets", "guide", "history", "live", "migrating", "redaction", "timetravel"]
+)
 def test_every_block_does_what_it_says(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "results.csv").write_text("epoch,loss\n1,0.5\n")

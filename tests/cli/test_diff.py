@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.cli.conftest import Call
-from tests.conftest import ROOT
-from tests.test_readme import BLOCK
 from tests.unit.test_past import events
 from xetrack import Reader, Tracker, copy
 
@@ -101,19 +96,3 @@ def test_side_that_is_not_there_exits_3(call: Call, store: str) -> None:
     assert call("diff", store, f"{store}x").exit_code == 3
     assert call("diff", store, f"{store}@yesterday").exit_code == 2
     assert call("diff", store, store, "--table=metric").exit_code == 3
-
-
-def test_page_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {}
-    printed, checked = "", 0
-    for language, body in BLOCK.findall((ROOT / "docs" / "timetravel.md").read_text(encoding="utf-8")):
-        if language == "text":
-            assert body == printed
-            checked += 1
-        else:
-            out = io.StringIO()
-            with contextlib.redirect_stdout(out):
-                exec(compile(body, "docs/timetravel.md", "exec"), names)
-            printed = out.getvalue()
-    assert checked == 3

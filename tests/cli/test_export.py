@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import hashlib
-import io
 import json
-import shlex
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.cli.conftest import Call
-from tests.conftest import ROOT, Xt
-from tests.test_readme import BLOCK, _matches
+from tests.conftest import Xt
 from xetrack import Reader, Tracker
 
 
@@ -135,26 +130,3 @@ def test_engine_of_the_tables_makes_no_difference(call: Call, store: str, here: 
     assert xt("export", store, "b.jsonl", XETRACK_ENGINE="duckdb").returncode == 0
     assert xt("export", store, "c.jsonl", "--engine=duckdb").returncode == 0
     assert Path("a.jsonl").read_bytes() == Path("b.jsonl").read_bytes() == Path("c.jsonl").read_bytes()
-
-
-def test_page_on_data_sets_does_what_it_says(call: Call, here: Path) -> None:
-    text = (ROOT / "docs" / "datasets.md").read_text(encoding="utf-8")
-    names: dict[str, Any] = {}
-    printed, checked = "", 0
-    for language, body in BLOCK.findall(text):
-        if language == "python":
-            out = io.StringIO()
-            with contextlib.redirect_stdout(out):
-                exec(compile(body, "datasets.md", "exec"), names)
-            printed = out.getvalue()
-        elif language == "text":
-            assert _matches(body, printed), printed
-            checked += 1
-        elif language == "console":
-            for command in body.removeprefix("$ ").split("\n$ "):
-                line, _, expected = command.partition("\n")
-                result = call(*shlex.split(line)[1:])
-                assert result.exit_code == 0, result.stderr
-                assert _matches(expected.rstrip("\n") + "\n", result.stdout), f"$ {line}\n{result.stdout}"
-                checked += 1
-    assert checked == 4

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.cli.conftest import Call
-from tests.conftest import ROOT
-from tests.test_readme import BLOCK, _run_console
 from xetrack import Reader
 
 COLUMNS = "event_id time kind table track_id column old new user host pid script commit".split()
@@ -49,21 +43,3 @@ def test_log_of_what_is_not_there_exits_3_and_names_near_matches(call: Call, sto
         result = call("log", store, option)
         assert (result.exit_code, result.stdout) == (3, "")
         assert near in result.stderr
-
-
-def test_page_about_history_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {}
-    printed, checked = "", 0
-    for language, body in BLOCK.findall((ROOT / "docs" / "history.md").read_text(encoding="utf-8")):
-        if language == "python":
-            with contextlib.redirect_stdout(io.StringIO()) as out:
-                exec(compile(body, "history.md", "exec"), names)
-            printed = out.getvalue()
-        elif language == "text":
-            assert printed == body
-            checked += 1
-        else:
-            _run_console(body)
-            checked += 1
-    assert checked == 3

@@ -14,7 +14,7 @@ import pytest
 
 from tests.cli.conftest import Call
 from tests.conftest import ROOT, Git
-from tests.test_readme import BLOCK, _matches, _run_console
+from tests.pages import BLOCK, matches, run_console
 from xetrack import Reader, Tracker
 
 
@@ -82,7 +82,7 @@ def test_wrong_use_exits_2(call: Call, store: str, other: str) -> None:
     assert call("merge", other, other, "--into", store, "--policy", "ours").exit_code == 2
 
 
-def test_absent_source_exits_3_and_names_near_matches(call: Call, store: str, tmp_path: Path) -> None:
+def test_absent_source_exits_3_and_names_nearmatches(call: Call, store: str, tmp_path: Path) -> None:
     result = call("merge", str(tmp_path / "trak.db"), "--into", str(tmp_path / "new.db"))
     assert (result.exit_code, result.stdout) == (3, "")
     assert "track.db" in result.stderr
@@ -104,9 +104,8 @@ def test_page_about_merging_does_what_it_says(tmp_path: Path, git: Git, monkeypa
                 exec(compile(body, "merge.md", "exec"), names)
             printed = out.getvalue()
         elif language == "text":
-            assert _matches(body, printed), printed
+            assert matches(body, printed), printed
             checked += 1
         else:
-            _run_console(body)
-            checked += 1
+            checked += run_console(body)
     assert checked >= 7

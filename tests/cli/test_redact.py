@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.cli.conftest import Call
 from tests.conftest import ROOT
-from tests.test_readme import BLOCK, _matches, _run_console
 from tests.unit.test_redaction import files, holding
 from xetrack import Reader
 
@@ -105,18 +101,3 @@ def test_at_a_terminal_it_asks(store: str, answer: str, code: int, rows: int) ->
         os.close(master)
     assert program.returncode == code, out
     assert len(Reader(store)) == rows
-
-
-def test_page_about_redaction_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {}
-    printed = ""
-    for language, body in BLOCK.findall((ROOT / "docs" / "redaction.md").read_text(encoding="utf-8")):
-        if language == "python":
-            with contextlib.redirect_stdout(io.StringIO()) as out:
-                exec(compile(body, "redaction.md", "exec"), names)
-            printed = out.getvalue()
-        elif language == "console":
-            _run_console(body)
-        else:
-            assert _matches(body, printed)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 import pickle
 import shutil
@@ -24,7 +22,6 @@ import pytest
 import xetrack
 from tests.conftest import ROOT
 from tests.strategies import signed
-from tests.test_readme import BLOCK, _matches, _run_console
 from xetrack import Reader, Tracker, errors
 from xetrack.errors import (
     AmbiguousAsset,
@@ -778,20 +775,3 @@ def test_killed_while_an_asset_is_stored_leaves_waste_and_no_dangling_name(db: s
     age_all(db)
     assert [waste.reason for waste in assets.gc()] == [reason]
     assert assets["x"] == {1} and open_store(db).verify().orphans == []
-
-
-def test_page_about_assets_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {}
-    printed = ""
-    for language, body in BLOCK.findall((ROOT / "docs" / "assets.md").read_text(encoding="utf-8")):
-        if language == "python":
-            out = io.StringIO()
-            with contextlib.redirect_stdout(out):
-                exec(compile(body, "assets.md", "exec"), names)
-            printed = out.getvalue()
-        elif language == "text":
-            assert _matches(body, printed), printed
-        else:
-            _run_console(body)
-    names["tracker"].close()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import multiprocessing
 import os
 import signal
@@ -15,8 +13,6 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT
-from tests.test_readme import BLOCK
 from xetrack import Reader, Tracker
 from xetrack.log.codec import jsonl
 from xetrack.log.events import Event, WriterAlive, WriterEnded, WriterStarted
@@ -216,19 +212,3 @@ def test_rank_is_in_the_header_and_only_rank_zero_logs(db: str, monkeypatch: pyt
     with Tracker(db, rank_zero_only=True) as tracker:
         tracker.log({"a": 3})
     assert Reader(db).to_df()["a"].tolist() == [1, 3]
-
-
-def test_page_on_live_stores_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {}
-    printed, checked = "", 0
-    for language, body in BLOCK.findall((ROOT / "docs/live.md").read_text(encoding="utf-8")):
-        if language == "python":
-            out = io.StringIO()
-            with contextlib.redirect_stdout(out):
-                exec(compile(body, "live.md", "exec"), names)
-            printed = out.getvalue()
-        elif language == "text":
-            assert printed == body
-            checked += 1
-    assert checked
