@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 from xetrack import Reader, Tracker, copy, merge
 from xetrack.cli import app
 from xetrack.errors import XetrackError
-from xetrack.log.log import table_from_folder
+from xetrack.log.names import table_from_folder
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="file modes and links of POSIX")
 

@@ -18,7 +18,8 @@ from typing import NamedTuple
 from xetrack.errors import InvalidTable, StorageFailed, storage_error
 from xetrack.log.assets import OBJECT_CODEC
 from xetrack.log.imported import Found, ImportedAsset, ImportedRow, Taken, take_in
-from xetrack.log.log import FileLog, check_table
+from xetrack.log.log import FileLog
+from xetrack.log.names import check_table
 from xetrack.log.old_database import OldDatabase, is_old_database
 
 logger = logging.getLogger("xetrack")

@@ -10,7 +10,8 @@ import pytest
 
 from xetrack.log.codec import jsonl, msgpack
 from xetrack.log.events import Known, Mutation, PayloadStub
-from xetrack.log.log import STORE_BYTES, FileLog, table_folder
+from xetrack.log.log import STORE_BYTES, FileLog
+from xetrack.log.names import table_folder
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "format.md").read_text(encoding="utf-8")
 LINES = [line.strip().encode() for line in PAGE.splitlines() if re.match(r'\s+\{"kind":"', line)]

@@ -17,8 +17,9 @@ from xetrack.log import log as log_module
 from xetrack.log import merged as merged_module
 from xetrack.log.codec import Codec, jsonl, msgpack
 from xetrack.log.events import Event, RowLogged, WriterStarted, event_key
-from xetrack.log.log import STORE_BYTES, FileLog, Log, MemoryLog, check_table, table_folder, table_from_folder
+from xetrack.log.log import STORE_BYTES, FileLog, Log, MemoryLog
 from xetrack.log.merged import OutOfOrder
+from xetrack.log.names import check_table, table_folder, table_from_folder
 
 NAMES = [letter * 16 for letter in "abcdefghijklmnopqrstuvwxyz"]
 

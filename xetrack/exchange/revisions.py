@@ -17,7 +17,8 @@ from xetrack.errors import FormatTooNew, NotAStore, PermissionDenied, RevisionNo
 from xetrack.exchange.git import Revision
 from xetrack.log.assets import Assets, StoredFile
 from xetrack.log.clock import Clock
-from xetrack.log.log import KNOWN_FORMAT, STORE_FILE, Log, SegmentInfo, is_segment_name, table_from_folder
+from xetrack.log.log import KNOWN_FORMAT, STORE_FILE, Log, SegmentInfo
+from xetrack.log.names import is_segment_name, table_from_folder
 from xetrack.log.segment import Writer
 from xetrack.store import EVENTS_SUFFIX
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import re
 import stat
 import threading
 import time
@@ -27,6 +26,7 @@ from xetrack.log import header
 from xetrack.log.clock import Clock
 from xetrack.log.codec import Damage, Split, codec_for, jsonl
 from xetrack.log.events import Event, WriterStarted
+from xetrack.log.names import check_table, is_segment_name, table_folder, table_from_folder
 from xetrack.log.progress import advanced
 from xetrack.log.segment import FileWriter, MemoryWriter, Writer
 
@@ -43,9 +43,6 @@ CHUNK_BYTES = 1 << 20
 #: A hole in a segment that nobody wrote to for so long is damage.
 FILLED_IN_NS = 30 * 10**9
 
-_SEGMENT = re.compile(r"[a-z2-7]{16}\.(jsonl|msgpack)|[0-9a-f]{64}\.jsonl(\.zst)?")
-_SAFE = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
-_MAX_FOLDER_BYTES = 255
 
 Facts = Callable[[], dict[str, Any]]
 
@@ -75,54 +72,6 @@ class Chunk(NamedTuple):
     raw: bytes = b""
     decoded: bool = True
     columns: Columns | None = None
-
-
-# -- names -------------------------------------------------------------------
-
-
-def table_folder(table: str) -> str:
-    """The folder of a table: its name, odd bytes as ``%XX``."""
-    name = "".join([chr(byte) if byte in _SAFE else f"%{byte:02X}" for byte in table.encode()])
-    return f"%2E{name[1:]}" if name.startswith(".") else name
-
-
-def table_from_folder(folder: str) -> str | None:
-    """The table of a folder, None if it is no table's."""
-    if not folder or folder.startswith("_"):
-        return None
-    try:
-        raw = re.sub(rb"%([0-9A-F]{2})", lambda match: bytes([int(match[1], 16)]), folder.encode())
-        table = raw.decode()
-    except UnicodeError:
-        return None
-    return table if table_folder(table) == folder and "\x00" not in table else None
-
-
-def check_table(table: str) -> None:
-    """Refuse a name that no table can have.
-
-    Raises:
-        InvalidTable: and says why.
-    """
-    if not isinstance(table, str) or not table:
-        raise InvalidTable(table, "it is empty" if table == "" else "it is not text")
-    if table.startswith("_"):
-        raise InvalidTable(table, "names that begin with _ are xetrack's own")
-    if table.casefold() == "assets":
-        raise InvalidTable(table, "it is the table that lists assets")
-    try:
-        folder = table_folder(table)
-    except UnicodeEncodeError as error:
-        raise InvalidTable(table, "it has a lone surrogate, which no file name can hold") from error
-    if len(folder) > _MAX_FOLDER_BYTES:
-        raise InvalidTable(
-            table, f"its folder would be named by {len(folder)} bytes, {_MAX_FOLDER_BYTES} are the limit"
-        )
-
-
-def is_segment_name(name: str) -> bool:
-    """Whether a file of that name is a segment or a pack."""
-    return _SEGMENT.fullmatch(name) is not None
 
 
 # -- the log -----------------------------------------------------------------

@@ -21,7 +21,8 @@ from xetrack.errors import storage_error
 from xetrack.log.codec import codec_for, jsonl
 from xetrack.log.events import Event, PayloadStub, split_id
 from xetrack.log.finished import is_finished, is_pack
-from xetrack.log.log import Chunk, FileLog, Log, is_segment_name
+from xetrack.log.log import Chunk, FileLog, Log
+from xetrack.log.names import is_segment_name
 from xetrack.log.packs import lines_in
 from xetrack.log.ranges import Frontier
 from xetrack.log.segment import sync_folder

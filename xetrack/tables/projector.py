@@ -21,7 +21,7 @@ from xetrack.log.merged import OutOfOrder
 from xetrack.log.ranges import Frontier, RangeSet
 from xetrack.tables.apply import Pass
 from xetrack.tables.base import Backend, Checkpoint
-from xetrack.tables.places import RebuildNeeded, rows_in
+from xetrack.tables.places import RebuildNeeded
 from xetrack.tables.state import LAYOUT, Settlement, TableState, settle
 
 _encoder = msgspec.msgpack.Encoder()
@@ -61,10 +61,6 @@ class Projector:
     def damaged(self, table: str) -> int:
         memory = self._memory.get(table)
         return sum(checkpoint.damaged for checkpoint in memory.checkpoints.values()) if memory else 0
-
-    def rows_of(self, table: str, ids: Frontier) -> list[int]:
-        """Row numbers of the events ``ids``, ascending."""
-        return rows_in(self.backend, table, self._memory[table].numbers, ids)
 
     def ids_of(self, table: str, rows: list[int]) -> Frontier:
         """Event ids of the rows numbered ``rows``."""

@@ -240,11 +240,11 @@ class Encoder:
     def _body(self, func: types.FunctionType) -> bytes:
         """Code, defaults and captured values."""
         cells = zip(func.__code__.co_freevars, func.__closure__ or (), strict=True)
-        captured = b"".join([self.encode(name) + self._captured(func, cell) for name, cell in cells])
+        captured = b"".join([self.encode(name) + self._captured(cell) for name, cell in cells])
         defaults = self._tolerant(func.__defaults__) + self._tolerant(func.__kwdefaults__)
         return framed(b"c", self._code(func.__code__) + defaults + captured)
 
-    def _captured(self, func: types.FunctionType, cell: types.CellType) -> bytes:
+    def _captured(self, cell: types.CellType) -> bytes:
         try:
             value = cell.cell_contents
         except ValueError:  # not assigned so far
