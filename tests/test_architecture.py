@@ -95,9 +95,6 @@ def test_heavy_packages_load_where_they_are_used(path: Path) -> None:
 @pytest.mark.parametrize(
     ("room", "walls"),
     [
-        ("tables.base", {"xetrack.log.events", "xetrack.log.log"}),
-        ("tables.sqlite", {"xetrack.log.events", "xetrack.log.log"}),
-        ("tables.duckdb", {"xetrack.log.events", "xetrack.log.log"}),
         ("track.sampling", {"xetrack.log", "xetrack.store"}),
         ("track.functions", {"xetrack.log", "xetrack.store"}),
         ("track.tracker", {"xetrack.tables", "xetrack.log.segment", "xetrack.log.codec"}),
@@ -111,6 +108,15 @@ def test_heavy_packages_load_where_they_are_used(path: Path) -> None:
 )
 def test_walls_stand(room: str, walls: set[str]) -> None:
     assert not _crossings(room, walls)
+
+
+#: Rooms of tables/ in which events become changes, and the one that brings both together; others see rows only.
+OF_EVENTS = {"apply", "assets", "keeper", "projector", "runs", "state"}
+
+
+@pytest.mark.parametrize("path", [path for path in ROOMS if path.parent.name == "tables"], ids=_name)
+def test_backends_never_see_an_event(path: Path) -> None:
+    assert path.stem in OF_EVENTS or not _crossings(_name(path), {"xetrack.log.events", "xetrack.log.log"})
 
 
 def test_log_knows_neither_tables_nor_how_a_store_is_opened() -> None:
