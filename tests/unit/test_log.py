@@ -65,7 +65,7 @@ def test_a_table_name_and_its_folder_name_each_other(table: str) -> None:
     assert folder.isascii() and not set(folder) & set('/\\:*?"<>| ') and not folder.startswith((".", "_"))
 
 
-@pytest.mark.parametrize("table", ["", "_x", "assets", "Assets", "é" * 50, "\ud800", None, 7])
+@pytest.mark.parametrize("table", ["", "_x", "assets", "Assets", "é" * 50, "\ud800", "a\0", None, 7])
 def test_names_that_no_table_can_have_are_refused(log: FileLog, table: Any) -> None:
     for each in (log, MemoryLog()):
         with pytest.raises(InvalidTable):

@@ -26,7 +26,7 @@ def table_from_folder(folder: str) -> str | None:
         table = raw.decode()
     except UnicodeError:
         return None
-    return table if table_folder(table) == folder and "\x00" not in table else None
+    return table if table_folder(table) == folder and "\0" not in table else None
 
 
 def check_table(table: str) -> None:
@@ -41,6 +41,8 @@ def check_table(table: str) -> None:
         raise InvalidTable(table, "names that begin with _ are xetrack's own")
     if table.casefold() == "assets":
         raise InvalidTable(table, "it is the table that lists assets")
+    if "\0" in table:
+        raise InvalidTable(table, "it has a NUL character, which no engine can hold")
     try:
         folder = table_folder(table)
     except UnicodeEncodeError as error:
