@@ -38,7 +38,7 @@ LEGACY = ROOT / "tests" / "fixtures" / "legacy"
 #: Processes at a time, beside this one.
 PROCESSES = 3
 PHASES = 8
-KINDS = {"log": 9, "read": 2, "merge": 3, "copy": 1, "rebase": 1.5, "compact": 2, "redact": 1.2, "replay": 1, "git": 5}
+KINDS = {"log": 9, "read": 2, "merge": 3, "copy": 1, "rebase": 1.5, "compact": 2, "redact": 1.2, "replay": 1, "git": 8}
 NEVER_KILLED = ("git", "setup")
 
 Ids = dict[str, set[str]]

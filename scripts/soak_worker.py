@@ -11,6 +11,7 @@ import datetime as dt
 import os
 import random
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -304,10 +305,10 @@ class Worker:
     def git(self) -> None:
         """Branch, check out, commit, merge and pull under a tracker that goes on logging."""
         with Tracker(self.job.db, track_id=self.draw.choice(RUNS), warnings=False) as tracker:
-            for _ in range(self.draw.randrange(2, 6)):
+            for _ in range(self.draw.randrange(4, 12)):
                 for _ in range(self.draw.randrange(4)):
                     self._log(tracker, "default")
-                choice = self.draw.choice(("commit", "branch", "switch", "switch", "merge", "merge", "pull", "change"))
+                choice = self.draw.choice(("commit", "branch", *["switch"] * 4, "merge", "merge", "pull", "change"))
                 other = self.draw.choice(self.job.branches)
                 match choice:
                     case "commit":
@@ -319,9 +320,7 @@ class Worker:
                         self.job.branches.append(name)
                         self.ack("branch", name)
                     case "switch":
-                        self._commit()
-                        self._git("checkout", "-q", other)
-                        self.ack("switch", other)
+                        self._switch(tracker, other)
                     case "merge":
                         self._commit()
                         self._join(other)
@@ -334,6 +333,33 @@ class Worker:
                     case "change":
                         self._change(tracker, self._reader("default"), "default")
         self._commit()
+
+    def _switch(self, tracker: Tracker, other: str) -> None:
+        """Check out another branch, while another thread logs: what it logs is in the tree that is there then."""
+        self._commit()
+        names: list[str] = []
+        stop = threading.Event()
+
+        def log() -> None:
+            while not stop.wait(0.0005) and len(names) < 300:
+                name = self._name()
+                tracker.log(row_of(name))
+                names.append(name)
+
+        thread = threading.Thread(target=log)
+        thread.start()
+        try:
+            refused = self._git("checkout", "-q", other, check=False).returncode
+        finally:
+            stop.set()
+            thread.join()
+        if refused:  # a committed segment had grown since
+            self._logged(tracker, "default", names)
+            self._commit()
+            self._git("checkout", "-q", other)
+        self.ack("switch", other)
+        if not refused:
+            self._logged(tracker, "default", names)
 
     def _join(self, other: str) -> None:
         """``git merge``; where both sides rewrote a file, ``xt merge`` and say that it is done."""
