@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from xetrack.log.clock import MAX_CLOCK_US, Clock
+from xetrack import Reader, Tracker
+from xetrack.log.clock import MAX_CLOCK_US, MAX_WALL_US, Clock
 from xetrack.log.events import RowLogged
 from xetrack.log.log import FileLog, MemoryLog
 
@@ -50,7 +51,24 @@ def test_system_clock_past_the_largest_reading_loses_nothing(
     writer.append_row("r", {})
     writer.append_rows("r", [{}] * 2)
     writer.append(RowLogged, run="r", data={})
-    assert [row.clock for row in rows(log)] == [MAX_CLOCK_US] * 4
+    assert [row.clock for row in rows(log)] == [MAX_WALL_US] * 4
+
+
+def test_store_that_a_clock_past_the_largest_reading_has_written_to_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = tmp_path / "track.db"
+    for run in ("a", "b"):
+        with monkeypatch.context() as patch:
+            patch.setattr(time, "time_ns", lambda: (MAX_CLOCK_US + 10**12) * 1000)
+            with Tracker(db, track_id=run) as tracker:
+                tracker.log_batch([{"x": x} for x in range(1500)])
+    with Tracker(db, track_id="c") as tracker:
+        tracker.log_batch([{"x": x} for x in range(1500)])
+        assert tracker.set_value("label", "seen") == 1500
+    shown = Reader(db).to_df()
+    assert shown["track_id"].value_counts().to_dict() == {"a": 1500, "b": 1500, "c": 1500}
+    assert shown["label"].count() == 1500
 
 
 def test_readings_rise_when_the_wall_clock_steps_back() -> None:

@@ -15,11 +15,13 @@ from collections.abc import Callable
 
 #: Readings fit into 52 bits, so that every JSON reader keeps them exact: enough until the year 2112.
 MAX_CLOCK_US = 2**52 - 1
+#: What a wall clock that is ahead of it is taken for: whoever reads such an event has a million million readings left.
+MAX_WALL_US = MAX_CLOCK_US - 2**40
 
 
 def wall_us() -> int:
-    """The wall clock in microseconds since 1970 UTC."""
-    return time.time_ns() // 1000
+    """The wall clock in microseconds since 1970 UTC, ``MAX_WALL_US`` at most."""
+    return min(time.time_ns() // 1000, MAX_WALL_US)
 
 
 class Clock:

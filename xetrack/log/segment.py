@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from xetrack.errors import StorageError, storage_error
-from xetrack.log.clock import MAX_CLOCK_US, Clock, wall_us
+from xetrack.log.clock import MAX_CLOCK_US, MAX_WALL_US, Clock, wall_us
 from xetrack.log.codec import Codec
 from xetrack.log.events import Event, WriterAlive, WriterEnded, WriterStarted
 
@@ -116,7 +116,7 @@ class Writer(ABC):
                 self._run_bytes = self._encode_data(run)
                 self._run = run
             clock_us = self._last
-            if clock_us < now_us <= MAX_CLOCK_US and now_us >= self.clock.floor:
+            if clock_us < now_us <= MAX_WALL_US and now_us >= self.clock.floor:
                 self._last = clock_us = now_us
                 self._shared = 1
             else:
@@ -192,7 +192,7 @@ class Writer(ABC):
 
     def _tick(self, now_us: int) -> int:
         """The next reading of this writer: never back, never behind what was read."""
-        clock_us = min(max(now_us, self._last, self.clock.floor), MAX_CLOCK_US)
+        clock_us = max(min(now_us, MAX_WALL_US), self._last, self.clock.floor)
         if clock_us > self._last:
             self._shared = 0
         elif self._shared >= MAX_SHARED:
