@@ -181,7 +181,7 @@ def _column(conn: DuckDBPyConnection, view: str, name: str, read_as: str, form: 
     """What a column holds; the text formats have it found out value by value."""
     source = quote(name)
     if form == "jsonl":
-        text, kinds = f"{source}->>'$'", f"json_type({source})"
+        text, kinds = f"({source}->>'$')", f"json_type({source})"
         is_null = f"({source} IS NULL OR {kinds} = 'NULL')"
         tests = {
             "BOOLEAN": f"{kinds} = 'BOOLEAN'",
