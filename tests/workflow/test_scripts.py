@@ -93,6 +93,7 @@ def test_a_dry_run_tags_nothing_and_a_taken_version_is_refused(repo: Path) -> No
     assert "e0.3.0" not in _git(repo, "tag")
     _script(repo, "version_tag.py", "--version", "e0.2.0", status=2)
     _script(repo, "version_tag.py", "--show", "--version", "e9.9.9", status=3)
+    _script(repo, "version_tag.py", "--show", "e9.9.9", status=3)
 
 
 def test_past_versions_are_shown_and_compared_from_their_commits(repo: Path) -> None:

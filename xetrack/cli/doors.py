@@ -21,13 +21,11 @@ TableOption = Annotated[str, typer.Option("--table", metavar="NAME", help="Table
 
 
 def _run(app: typer.Typer) -> None:
-    """Run a program; an error is told in its words and ends with its exit code."""
+    """Run a program; an error is told in one line and ends with its exit code."""
     try:
         app()
     except XetrackError as error:
-        typer.echo(error.summary, err=True)
-        if error.advice:
-            typer.echo(error.advice, err=True)
+        typer.echo(str(error), err=True)
         sys.exit(error.exit_code)
 
 
@@ -79,6 +77,7 @@ def version_tag() -> None:
     """``version_tag.py --version e0.1.0 --db track.db``"""
 
     def tag(
+        name: Annotated[str | None, typer.Argument(metavar="[VERSION]", help="The same as --version.")] = None,
         version: VersionOption = None,
         db: versions.DbOption = None,
         table: TableOption = "default",
@@ -91,6 +90,7 @@ def version_tag() -> None:
         as_json: AsJson = False,
     ) -> None:
         """Tag the current commit with a version, and the newest run of a store as its message."""
+        version = version or name
         if suggest:
             versions.suggest(level, as_json)
         elif list_:
