@@ -288,10 +288,20 @@ class Steps:
             for row in self._reach.get(hide.id, ()):
                 row.hides += change
 
+        return self._said(event, seen.values(), standing, swapped)
+
+    def _said(
+        self,
+        event: Event,
+        seen: Iterable[tuple[Row, bool, dict[str, Any]]],
+        standing: dict[str, bool],
+        swapped: Frontier,
+    ) -> list[Entry]:
+        """What an event that settled others changed: cells, whole runs, their protection, or nothing."""
         self.effect = Effect(set(), set())
         entries: list[Entry] = []
         runs: dict[str | None, None] = {}
-        for row, was, cells in seen.values():
+        for row, was, cells in seen:
             entries += self._compare(event, row, was, cells, swapped, runs)
         told = _told(event)
         entries += [Entry(event, run, None, None, told) for run in runs]
