@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import functools
@@ -17,6 +18,8 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
+
+from xetrack.errors import XetrackError
 
 Put = Callable[[int, bytes], int]
 
@@ -67,10 +70,10 @@ _CHANGING = {
     **{2: "open", 40: "sendfile", 326: "copy_file_range"},
 }
 _IN_PYTHON = "open write pwrite replace rename link unlink remove mkdir rmdir truncate ftruncate utime".split()
-_TRACEME, _SYSCALL, _GETREGS, _SETOPTIONS = 0, 24, 12, 0x4200
+_TRACEME, _SYSCALL, _GETREGS, _SETREGS, _SETOPTIONS = 0, 24, 12, 13, 0x4200
 #: Stops at calls are told apart from signals, and nothing outlives the tracer.
 _OPTIONS = 0x1 | 0x100000
-_RAX, _RDX, _RSI = 15, 12, 13
+_RAX, _RDX, _RSI, _RESULT = 15, 12, 13, 10
 
 
 def kill_at_every_call(
@@ -104,6 +107,52 @@ def kill_at_every_call(
     finally:
         shutil.rmtree(start)
     raise AssertionError("the operation ends")
+
+
+def fail_at_every_call(
+    root: Path,
+    operation: Callable[[], object],
+    check: Callable[[], object],
+    *,
+    every: int = 1,
+    first: int = 0,
+    error: int = errno.ENOSPC,
+) -> int:
+    """The same with a call that fails: the system says ``error`` in its place, once, and the operation goes on.
+
+    It may raise an ``XetrackError`` then, and nothing else. Returns how many calls it went through, ``first``
+    the first that fails. Only where a child can be traced: else nothing is tried.
+    """
+    if not _can_trace():
+        return 0
+    start = root.with_name(f"{root.name}.start")
+    shutil.copytree(root, start)
+    try:
+        for number in itertools.count(first, every):
+            shutil.rmtree(root)
+            shutil.copytree(start, root)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                child = os.fork()
+            if not child:
+                _be_child(None, functools.partial(_tolerant, operation))
+            tracer = _Tracer(child, number, error)
+            status = tracer.run()
+            try:
+                assert os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0, "it ended with another error"
+                check()
+            except BaseException as failed:
+                raise AssertionError(f"call {number} ({tracer.name}) failed: {failed}") from failed
+            if not tracer.reached:
+                return number
+    finally:
+        shutil.rmtree(start)
+    raise AssertionError("the operation ends")
+
+
+def _tolerant(operation: Callable[[], object]) -> None:
+    with contextlib.suppress(XetrackError):
+        operation()
 
 
 def _state_of(root: Path) -> str:
@@ -149,29 +198,51 @@ def _be_child(number: int | None, operation: Callable[[], object]) -> NoReturn:
 
 def _trace(child: int, number: int) -> int:
     """Let a stopped child go on from call to call, up to the one that it does not live to see; give how it ended."""
-    _, status = os.waitpid(child, 0)
-    if os.WIFSTOPPED(status):
-        _ptrace(_SETOPTIONS, child, _OPTIONS)
-    registers = (ctypes.c_ulonglong * 27)()
-    passed, is_entry, pending = 0, True, 0
-    while os.WIFSTOPPED(status):
-        _ptrace(_SYSCALL, child, pending)
+    return _Tracer(child, number).run()
+
+
+class _Tracer:
+    """Follows a stopped child from call to call, up to the one that it does not live to see, or that fails."""
+
+    def __init__(self, child: int, number: int, error: int | None = None) -> None:
+        self.child, self.number, self.error = child, number, error
+        self.reached = False
+        #: What the call was.
+        self.name = ""
+
+    def run(self) -> int:
+        """How the child ended."""
+        child, registers = self.child, (ctypes.c_ulonglong * 27)()
         _, status = os.waitpid(child, 0)
-        if not os.WIFSTOPPED(status):
-            break
-        pending = os.WSTOPSIG(status)
-        if pending != signal.SIGTRAP | 0x80:
-            continue
-        pending = 0
-        if is_entry:
+        if os.WIFSTOPPED(status):
+            _ptrace(_SETOPTIONS, child, _OPTIONS)
+        passed, is_entry, pending, fails_here = 0, True, 0, False
+        while os.WIFSTOPPED(status):
+            _ptrace(_SYSCALL, child, pending)
+            _, status = os.waitpid(child, 0)
+            if not os.WIFSTOPPED(status):
+                break
+            pending = os.WSTOPSIG(status)
+            if pending != signal.SIGTRAP | 0x80:
+                continue
+            pending = 0
             _ptrace(_GETREGS, child, ctypes.addressof(registers))
-            if _changes_files(registers):
-                if passed == number:
-                    os.kill(child, signal.SIGKILL)
-                    return os.waitpid(child, 0)[1]
+            if fails_here:  # its exit: the system did nothing, and says that it failed
+                registers[_RESULT] = (1 << 64) - (self.error or 0)
+                _ptrace(_SETREGS, child, ctypes.addressof(registers))
+                fails_here = False
+            elif is_entry and _changes_files(registers):
+                if passed == self.number:
+                    self.reached, self.name = True, _CHANGING[registers[_RAX]]
+                    if self.error is None:
+                        os.kill(child, signal.SIGKILL)
+                        return os.waitpid(child, 0)[1]
+                    registers[_RAX] = (1 << 64) - 1  # no call at all
+                    _ptrace(_SETREGS, child, ctypes.addressof(registers))
+                    fails_here = True
                 passed += 1
-        is_entry = not is_entry
-    return status
+            is_entry = not is_entry
+        return status
 
 
 def _changes_files(registers: ctypes.Array[ctypes.c_ulonglong]) -> bool:

@@ -46,14 +46,14 @@ class Table:
         with self.store.locked():
             self._catch_up()
             projector, backend = self._projector(), self.store.keeper(self.engine).backend
-            # Another process may have changed the columns since: what is read and what is known must be one view.
-            with backend.reading():
-                projector.refresh(self.name)
-                try:
+            try:
+                # Another process may have changed the columns since: what is read and what is known must be one view.
+                with backend.reading():
+                    projector.refresh(self.name)
                     yield backend, projector.state(self.name).columns
-                except Exception as error:
-                    self.store.keeper(self.engine).heal(error)
-                    raise
+            except Exception as error:
+                self.store.keeper(self.engine).heal(error)
+                raise
 
     def _catch_up(self) -> None:
         self.store.catch_up_table(self.name, self.engine)

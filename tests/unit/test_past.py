@@ -274,7 +274,7 @@ def test_temporary_tables_go_with_the_reader_and_those_of_the_store_are_not_touc
     monkeypatch.setenv("XETRACK_TABLES_DIR", str(tmp_path / "node"))
     reader = Reader(store, engine=engine, at=events(store)[0].id)
     assert len(reader) == 1
-    assert len(list((tmp_path / "tmp").iterdir())) == 1
+    assert len(list((tmp_path / "tmp").glob("xetrack-at-*"))) == 1
     del reader
     assert list((tmp_path / "tmp").iterdir()) == []
     assert {path.name: path.read_bytes() for path in Path(store).parent.iterdir() if path.is_file()} == before

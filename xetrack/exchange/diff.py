@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field
@@ -20,7 +19,7 @@ import msgspec
 from xetrack.config import Settings
 from xetrack.errors import TableNotFound
 from xetrack.exchange.keys import canonical, key_of, key_text
-from xetrack.exchange.replays import Replay
+from xetrack.exchange.replays import Replay, scratch_folder
 from xetrack.exchange.report import count_of
 from xetrack.exchange.states import opened_states
 from xetrack.log.values import decode
@@ -103,7 +102,7 @@ def diff(
         tables = sorted({name for log in logs for name in log.tables()})
         if tables and table not in tables:
             raise TableNotFound(table, f"{os.fspath(a)} and {os.fspath(b)}", tables)
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="xetrack-")))
+        scratch = stack.enter_context(scratch_folder())
         sides = []
         for name, log in zip("ab", logs, strict=True):
             (scratch / name).mkdir()

@@ -17,7 +17,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from xetrack.config import Settings
-from xetrack.errors import EventNotFound, InvalidArgument, StoreNotFound, TablesWithoutLog
+from xetrack.errors import EventNotFound, InvalidArgument, StoreNotFound, TablesWithoutLog, storage_error
 from xetrack.exchange.revisions import PREFIX, open_revision
 from xetrack.log.events import event_key, is_event_id
 from xetrack.log.log import Log
@@ -99,7 +99,10 @@ class _PastStore(Store):
     """A store whose tables lie in a folder of their own, which goes with it."""
 
     def __init__(self, db: str, log: PastLog, settings: Settings, release: Callable[[], None]) -> None:
-        self._folder = tempfile.mkdtemp(prefix="xetrack-at-")
+        try:
+            self._folder = tempfile.mkdtemp(prefix="xetrack-at-")
+        except OSError as error:
+            raise storage_error(error, tempfile.gettempdir()) from error
         name = Path(db.rpartition(":")[2].removesuffix(EVENTS_SUFFIX)).name or "track.db"
         super().__init__(db, Path(self._folder) / name, log, replace(settings, tables_dir=None))
         self._gone = weakref.finalize(self, _remove, self._folder, os.getpid(), release)

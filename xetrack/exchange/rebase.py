@@ -8,7 +8,6 @@ rows stay in the log (docs/merge.md, Rebase).
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from xetrack.errors import InvalidArgument, RunProtected, TableNotFound
 from xetrack.exchange import datafiles
 from xetrack.exchange.keys import Key, key_of
 from xetrack.exchange.own_events import OwnEvents
-from xetrack.exchange.replays import Replay
+from xetrack.exchange.replays import Replay, scratch_folder
 from xetrack.exchange.report import RebaseReport
 from xetrack.exchange.revisions import PREFIX
 from xetrack.exchange.sources import Source, Target, opened_sources, opened_target
@@ -96,8 +95,8 @@ def rebase(
 
 def _replace(one: TablePlan, source: Source, target: Target, report: RebaseReport) -> None:
     """Add the event that hides the rows whose key the source has, if there are any, and count."""
-    with tempfile.TemporaryDirectory(prefix="xetrack-rebase-") as folder:
-        theirs, ours = Path(folder, "source"), Path(folder, "onto")
+    with scratch_folder() as folder:
+        theirs, ours = folder / "source", folder / "onto"
         theirs.mkdir()
         ours.mkdir()
         with (

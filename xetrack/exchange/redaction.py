@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import difflib
 import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from xetrack.config import DEFAULT_TABLE, Settings
 from xetrack.errors import InvalidArgument, RunNotFound, RunProtected, TableNotFound
 from xetrack.exchange.reach import Reach
-from xetrack.exchange.replays import Replay
+from xetrack.exchange.replays import Replay, scratch_folder
 from xetrack.exchange.report import count_of
 from xetrack.exchange.sources import with_its_engine
 from xetrack.log import events as ev
@@ -200,10 +198,9 @@ class _Redaction:
     def _matching(self, track_id: str | None, where: str | None) -> Frontier:
         """Rows that the table shows and for which the condition holds."""
         found = Frontier()
-        with tempfile.TemporaryDirectory(prefix="xetrack-") as scratch:
-            with Replay(self.store.log, self.report.table, Path(scratch)) as replay:
-                for row in replay.rows(track_id, where):
-                    found.add(*ev.split_id(row.event_id))
+        with scratch_folder() as scratch, Replay(self.store.log, self.report.table, scratch) as replay:
+            for row in replay.rows(track_id, where):
+                found.add(*ev.split_id(row.event_id))
         return found
 
     # -- stored objects

@@ -12,6 +12,7 @@ from __future__ import annotations
 import difflib
 import logging
 import sqlite3
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
@@ -20,7 +21,7 @@ from typing import Any, NamedTuple, cast
 
 import msgspec
 
-from xetrack.errors import ColumnNotFound, InvalidArgument, ReadOnlyTables, RunNotFound, StorageFailed
+from xetrack.errors import ColumnNotFound, InvalidArgument, ReadOnlyTables, RunNotFound, StorageFailed, storage_error
 from xetrack.log.events import Event, PayloadRedacted, RowLogged, WriterStarted, split_id
 from xetrack.log.log import Log
 from xetrack.log.merged import Run
@@ -54,7 +55,8 @@ class Replay:
         log.look(table)
         view = _Prefix(log, position, dated=True)
         # With no column of its own, every key lives in the overflow, which holds values as they were logged.
-        self._values = SqliteTables(folder / "values.db", limit=0)
+        with _disk_of(folder):
+            self._values = SqliteTables(folder / "values.db", limit=0)
         try:
             with _disk_of(folder), _without_overflow_warning():
                 projector = Projector(cast(Log, view), self._values)
@@ -132,6 +134,10 @@ class Replay:
             InvalidArgument: the condition is none; says what SQLite says.
             ColumnNotFound: the condition names a column that is not there.
         """
+        with _disk_of(self._folder):
+            yield from self._rows(track_id, where)
+
+    def _rows(self, track_id: str | None, where: str | None) -> Iterator[LoggedRow]:
         if not self._values.has(self._table):
             return
         more = OVERFLOW if len(self.columns) > len(FIXED) else "NULL"
@@ -243,6 +249,21 @@ class _Prefix:
         offset_s = self._offsets.get(split_id(event.id)[0]) or 0
         zone = timezone(timedelta(seconds=offset_s)) if offset_s else timezone.utc
         return (_EPOCH + clock_us * _MICROSECOND).astimezone(zone).isoformat(timespec="microseconds")
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder for a while, for this user alone, in the system's place for such.
+
+    Raises:
+        StorageError: it cannot be made.
+    """
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="xetrack-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise storage_error(error, tempfile.gettempdir()) from error
+    with folder as path:
+        yield Path(path)
 
 
 @contextmanager

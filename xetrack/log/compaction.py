@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from xetrack.errors import storage_error
 from xetrack.log.codec import codec_for, jsonl
 from xetrack.log.events import Event, PayloadRedacted, PayloadStub, WriterStarted, event_key
 from xetrack.log.finished import has_ended
@@ -396,9 +397,10 @@ def _squeeze(raw: bytes) -> bytes:
 def _unlink(path: Path) -> None:
     try:
         path.unlink()
-    except PermissionError:  # Windows, while somebody reads it: the next compaction takes it
-        if os.name != "nt":
-            raise
+    except OSError as error:
+        # On Windows somebody may be reading it: the next compaction takes it.
+        if os.name != "nt" or not isinstance(error, PermissionError):
+            raise storage_error(error, path) from error
 
 
 def _remove_stale(folder: Path) -> None:

@@ -46,6 +46,10 @@ def make_tables(engine: Engine, path: Path | None) -> Backend:
     return DuckdbTables(path)
 
 
+#: What SQLite and DuckDB say where the system, not a query, has failed.
+_OF_THE_DISK = ("disk I/O error", "unable to open database file", "disk is full", "readonly database", "IO Error")
+
+
 class Keeper:
     """The tables of one engine beside one log. Its owner holds a lock around every call."""
 
@@ -188,12 +192,23 @@ class Keeper:
             catch_up()
 
     def heal(self, error: Exception) -> None:
-        """After a failure that shows the tables damaged: put them aside, so that the next call makes them anew."""
-        if self.home is not None and diagnose(self.engine, error) == "damaged":
-            path = self.path()
-            self._drop()
-            files.set_aside(path)
-            raise StorageFailed(path, f"{error} (it was put aside: the next call makes it anew)") from error
+        """After a failure that shows the tables damaged: put them aside, so that the next call makes them anew.
+
+        Raises:
+            StorageFailed: the failure was the engine's or the system's, and not the caller's.
+        """
+        ailment = None if self.home is None else diagnose(self.engine, error)
+        if ailment is None:
+            return
+        path = self.path()
+        if ailment != "damaged":
+            # SQLite says by the same kind of error that a query of the caller's is wrong.
+            if any(sign in str(error) for sign in _OF_THE_DISK):
+                raise StorageFailed(path, str(error)) from error
+            return
+        self._drop()
+        files.set_aside(path)
+        raise StorageFailed(path, f"{error} (it was put aside: the next call makes it anew)") from error
 
     def discard(self) -> bool:
         """Remove the files of these tables, those put aside as damaged too; False if there are none of ours."""
