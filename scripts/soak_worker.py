@@ -106,6 +106,8 @@ class Worker:
         self.job, self.ack, self.draw = job, ack, random.Random(job.seed)
         self.skew = Skew(job.skew_us)
         self.marks = self.names = 0
+        #: One that goes on logging while git changes the tree under it.
+        self.living: Tracker | None = None
 
     # -- logging and changing
 
@@ -162,7 +164,8 @@ class Worker:
     def _log(self, tracker: Tracker, table: str) -> None:
         name = self._name()
         row = row_of(name)
-        if self.draw.random() < 0.08:
+        # What a checkout takes from under a tracker are lines, which it writes again; objects stay behind.
+        if self.living is None and self.draw.random() < 0.08:
             row["obj"] = Fraction(self.draw.randrange(5), 7)
         tracker.log(row)
         self._logged(tracker, table, [name])
@@ -305,6 +308,7 @@ class Worker:
     def git(self) -> None:
         """Branch, check out, commit, merge and pull under a tracker that goes on logging."""
         with Tracker(self.job.db, track_id=self.draw.choice(RUNS), warnings=False) as tracker:
+            self.living = tracker
             for _ in range(self.draw.randrange(4, 12)):
                 for _ in range(self.draw.randrange(4)):
                     self._log(tracker, "default")
@@ -332,6 +336,7 @@ class Worker:
                         self.ack("join", self.job.sources[0], "main")
                     case "change":
                         self._change(tracker, self._reader("default"), "default")
+        self.living = None
         self._commit()
 
     def _switch(self, tracker: Tracker, other: str) -> None:
@@ -376,6 +381,8 @@ class Worker:
             self.ack("git conflict", done.stdout[-200:])
 
     def _commit(self) -> None:
+        if self.living is not None:
+            self.living.flush()  # sees whether its segment is in the tree, as every read does
         self._git("add", "-A")
         self._git("commit", "-qm", "results", "--allow-empty")
         self.ack("commit")
