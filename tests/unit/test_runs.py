@@ -64,14 +64,18 @@ def _handled_in_worker(db: str, queue: Any) -> None:
 def test_workers_die_of_a_signal_as_they_do_without_a_tracker(tmp_path: Path, method: str) -> None:
     context = multiprocessing.get_context(method)
     db = str(tmp_path / "track.db")
-    with Tracker(db) as tracker:
-        tracker.log({"x": 0})
-        assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
-        queue = context.SimpleQueue()
-        worker = context.Process(target=_handled_in_worker, args=(db, queue))  # type: ignore[attr-defined]
-        worker.start()
-        assert queue.get() == [True, True]
-        worker.join()
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)  # another test may have left its own
+    try:
+        with Tracker(db) as tracker:
+            tracker.log({"x": 0})
+            assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+            queue = context.SimpleQueue()
+            worker = context.Process(target=_handled_in_worker, args=(db, queue))  # type: ignore[attr-defined]
+            worker.start()
+            assert queue.get() == [True, True]
+            worker.join()
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _end(process: subprocess.Popen[bytes], number: int) -> int:
