@@ -146,6 +146,7 @@ def _check_tables(store: Store, table: str, events: dict[str, ev.Event], found: 
     for one in (sqlite, duckdb):
         with contextlib.suppress(StorageFailed):  # tables that were cut: put aside, and made anew by the next call
             one.records()
+        one.catch_up()
     with store.locked():
         named = [(column.name, column.type) for column in store.projector("sqlite").state(table).columns]
     found.expect(named == columns, f"columns of {table}: {named} instead of {columns}")
