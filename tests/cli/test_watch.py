@@ -47,3 +47,9 @@ def test_batches_come_until_a_signal_and_again_after_a_kill(store: str, tmp_path
 def test_wrong_engine_exits_2_and_an_absent_store_3(call: Call, store: str, tmp_path: Path) -> None:
     assert call("watch", store, "--engine", "postgres").exit_code == 2
     assert call("watch", str(tmp_path / "absent.db"), "--once").exit_code == 3
+
+
+def test_signals_mean_what_they_meant_before_once_it_has_ended(call: Call, store: str) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert call("watch", store, "--once").exit_code == 0
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before

@@ -48,7 +48,6 @@ def watch(
     active and what was logged last. With --json each batch is a line on stdout. May be killed and started again.
     """
     from xetrack.errors import InvalidArgument
-    from xetrack.read.watch import Watcher
     from xetrack.store import ENGINES, require_duckdb
 
     engines = names_of(engine)
@@ -57,10 +56,24 @@ def watch(
     if "duckdb" in engines:
         require_duckdb()
     stop = threading.Event()
+    before = {}
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stop.set())
+            before[number] = signal.signal(number, lambda *_: stop.set())
+    try:
+        _watch(places, engines, stop, once, execute, as_json)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _watch(
+    places: list[str], engines: list[str], stop: threading.Event, once: bool, execute: str | None, as_json: bool
+) -> None:
+    """Keep up until ``stop`` is set."""
     from pathlib import Path
+
+    from xetrack.read.watch import Watcher
 
     watchers = [Watcher(Path(place).absolute(), engines) for place in places]
     status = _Status(watchers, as_json)
