@@ -29,7 +29,9 @@ def cached(calls: int, repeats: int) -> list[Figure]:
     """The figures of a call with plain arguments, and of one with a dataclass, whose fields are columns too."""
     plain = _figures(power, (), calls, repeats)
     configured = _figures(score, (Config("bert", 0.001),), calls, repeats)
-    return [*plain, *(f._replace(name=f"{f.name}, dataclass argument") for f in configured)]
+    # Of a miss the text of the arguments, which its entry keeps for people, is no small part then.
+    hit, miss = (f._replace(name=f"{f.name}, dataclass argument") for f in configured)
+    return [*plain, hit, miss._replace(target=None)]
 
 
 def _figures(func: Callable[..., Any], more: tuple[Any, ...], calls: int, repeats: int) -> list[Figure]:
