@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from tests.conftest import ROOT
 from xetrack import Reader, Tracker, import_data, merge
@@ -159,3 +160,22 @@ def test_what_cannot_be_imported_is_refused_before_anything_is_made(
     with pytest.raises(error, match=said):
         import_data(tmp_path / name, tmp_path / "t.db")
     assert not (tmp_path / "t.db.events" / "default").exists()
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.jsonl.zst", "a.csv.gz"])
+def test_a_damaged_file_is_told_as_such(tmp_path: Path, name: str) -> None:
+    text = b'{"x": 1}\n' * 500 if "jsonl" in name else b"x\n" + b"1\n" * 500
+    packed = (
+        gzip.compress(text) if name.endswith(".gz") else zstandard.compress(text) if name.endswith(".zst") else text
+    )
+    half = len(packed) // 2
+    (tmp_path / name).write_bytes(packed[:half] + b"\xff\xfe" + packed[half + 2 :])
+    with pytest.raises(InvalidArgument):
+        import_data(tmp_path / name, tmp_path / "t.db")
+    assert not (tmp_path / "t.db.events" / "default").exists()
+
+
+def test_every_frame_of_a_packed_file_is_read(tmp_path: Path) -> None:
+    frames = [zstandard.compress(b'{"x": %d}\n' % number) for number in range(3)]
+    (tmp_path / "a.jsonl.zst").write_bytes(b"".join(frames))
+    assert import_data(tmp_path / "a.jsonl.zst", tmp_path / "t.db").rows_added == 3

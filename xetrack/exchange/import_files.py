@@ -13,6 +13,7 @@ import math
 import re
 import sys
 import time
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -40,19 +41,24 @@ def read(path: Path, wish: Wish) -> Contents:
     """Rows of one file.
 
     Raises:
-        InvalidArgument: it is not of that kind; names the line.
+        InvalidArgument: it is not of that kind, or damaged; names the line.
         MissingExtra: Parquet without pyarrow.
     """
+    import zstandard
+
     left_out: list[str] = []
-    if wish.kind == "parquet":
-        records: Iterable[dict[str, Any]] = _parquet(path)
-    elif wish.kind == "jsonl":
-        with _opened(path) as file:
-            records = list(_jsonl(file, path, left_out))
-    else:
-        with _opened(path) as file:
-            records = _typed(*_csv(file, path, "\t" if wish.kind == "tsv" else ","))
-    return Contents({wish.table: list(_rows(records, path, wish))}, left_out)
+    try:
+        if wish.kind == "parquet":
+            records: Iterable[dict[str, Any]] = _parquet(path)
+        elif wish.kind == "jsonl":
+            with _opened(path) as file:
+                records = list(_jsonl(file, path, left_out))
+        else:
+            with _opened(path) as file:
+                records = _typed(*_csv(file, path, "\t" if wish.kind == "tsv" else ","))
+        return Contents({wish.table: list(_rows(records, path, wish))}, left_out)
+    except (UnicodeDecodeError, zlib.error, EOFError, gzip.BadGzipFile, zstandard.ZstdError) as error:
+        raise InvalidArgument("source", f"{path.name} is damaged: {error}") from error
 
 
 def _rows(records: Iterable[dict[str, Any]], path: Path, wish: Wish) -> Iterator[ImportedRow]:
@@ -87,7 +93,8 @@ def _opened(path: Path) -> Iterator[IO[str]]:
     elif path.name.lower().endswith(".zst"):
         import zstandard
 
-        raw = zstandard.open(path)
+        packed = path.open("rb")  # closed with its reader
+        raw = zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True, closefd=True)
     else:
         raw = path.open("rb")
     with raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text:
