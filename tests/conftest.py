@@ -14,12 +14,13 @@ from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# No time limits in tests: two cores may be shared with anything. In CI the same
-# examples every time, so that a red run can be repeated.
-settings.register_profile(
-    "xetrack", deadline=None, derandomize=bool(os.environ.get("CI")), suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile("xetrack")
+# No time limits in tests: two cores may be shared with anything. The same examples every
+# time, so that a red run is of the change at hand; `HYPOTHESIS_PROFILE=explore` draws new ones.
+for name, fixed in (("xetrack", True), ("explore", False)):
+    settings.register_profile(
+        name, deadline=None, derandomize=fixed, print_blob=not fixed, suppress_health_check=[HealthCheck.too_slow]
+    )
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "xetrack"))
 
 
 @pytest.fixture(autouse=True)
