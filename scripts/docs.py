@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import enum
 import inspect
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
 from typer.models import ArgumentInfo
 
+from scripts import peers_picture
+from scripts.bench_peers import as_markdown
 from scripts.docs_api import api_page
 from scripts.docs_architecture import architecture_page
 from xetrack import errors
@@ -115,6 +118,17 @@ def _entry(cls: type[XetrackError]) -> str:
     return f"\n### `{cls.__name__}`\n\n{_meaning(cls)}\n\n    {cls.message}\n    {hint}\n"
 
 
+_PEERS = "<!-- The table is made from docs/peers.json by scripts/docs. -->\n\n"
+
+
+def performance_page(text: str) -> str:
+    """The text of docs/performance.md with its table of peers made anew."""
+    before, _, rest = text.partition(_PEERS)
+    after = rest.partition("\n\n## ")[2]
+    table = as_markdown(json.loads(peers_picture.RESULT.read_text(encoding="utf-8")))
+    return f"{before}{_PEERS}{table}\n\n## {after}"
+
+
 def _meaning(cls: type[XetrackError]) -> str:
     return (cls.__doc__ or "").strip()
 
@@ -125,8 +139,10 @@ def main() -> None:
     (DOCS / "cli.md").write_text(cli_page(), encoding="utf-8")
     (DOCS / "api.md").write_text(api_page(), encoding="utf-8")
     (DOCS / "architecture.md").write_text(architecture_page(), encoding="utf-8")
+    performance = DOCS / "performance.md"
+    performance.write_text(performance_page(performance.read_text(encoding="utf-8")), encoding="utf-8")
     print(f"wrote errors.md from {errors.__name__}, cli.md from {app.info.name}, and from docstrings", end=" ")
-    print(f"api.md and architecture.md to {DOCS}")
+    print(f"api.md and architecture.md, and the peers' table of performance.md to {DOCS}")
 
 
 if __name__ == "__main__":

@@ -40,6 +40,8 @@ class Peer:
     """What is asked of each; ``values`` are kept by a call of ``log``."""
 
     module = ""
+    #: What it reads with, where importing ``module`` does not import that: not a part of the time to read.
+    reads_with = ""
     distribution = ""
     values = 9
     can_batch = False
@@ -133,7 +135,7 @@ class BareSqlite(Peer):
 
 
 class Xetrack(Peer):
-    module, distribution, can_batch = "xetrack", "xetrack", True
+    module, distribution, can_batch, reads_with = "xetrack", "xetrack", True, "xetrack.read.reader"
     engine: Any = "sqlite"
 
     def open(self, run: str) -> None:
@@ -165,7 +167,7 @@ class XetrackDuckdb(Xetrack):
 class XetrackOld(Xetrack):
     """Release 0.7.0, which keeps one row for a timestamp."""
 
-    large = 100_000
+    large, reads_with = 100_000, ""
 
 
 class Mlflow(Peer):
@@ -214,7 +216,7 @@ class Mlflow(Peer):
 
 
 class Trackio(Peer):
-    module, distribution, values = "trackio", "trackio", 9
+    module, distribution, values, reads_with = "trackio", "trackio", 9, "trackio.sqlite_storage"
     large = 100_000
 
     def __init__(self, folder: Path) -> None:
@@ -332,6 +334,7 @@ class Dvclive(Peer):
 
 class Tensorboardx(Peer):
     module, distribution, values, large = "tensorboardX", "tensorboardX", 5, 100_000
+    reads_with = "tensorboard.backend.event_processing.event_accumulator"
 
     def open(self, run: str) -> None:
         from tensorboardX import SummaryWriter
@@ -426,7 +429,7 @@ def fill(peer: Peer, count: int) -> dict[str, Any]:
 def read(peer: Peer, count: int) -> dict[str, Any]:
     """Seconds from the store to a data frame, in a process that has its libraries loaded."""
     importlib.import_module("pandas")
-    importlib.import_module(peer.module)
+    importlib.import_module(peer.reads_with or peer.module)
     peer.settle()
     started = time.perf_counter()
     rows = peer.read()

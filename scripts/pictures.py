@@ -1,4 +1,4 @@
-"""Terminal pictures for docs/images: what `xt` prints of runs that learned to read handwritten digits.
+"""Pictures for docs/images: what `xt` prints of runs that learned to read handwritten digits, and the peers' figures.
 
 The data are scikit-learn's 1,797 digits. What is in the pictures is what the commands print, colours included.
 """
@@ -17,6 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from scripts import peers_picture
 from xetrack import Tracker
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -82,6 +83,7 @@ def main() -> None:
         learn(os.path.join(folder, "digits.db"))
         for name, command in PICTURES.items():
             print(f"wrote {draw(name, command, folder).relative_to(ROOT)}")
+    print(f"wrote {peers_picture.draw(IMAGES / 'peers.svg').relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

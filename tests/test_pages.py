@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codeop
+import json
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.docs import performance_page
 from scripts.docs_api import api_page
 from scripts.docs_architecture import architecture_page
 from tests.conftest import ROOT
@@ -50,6 +52,14 @@ def test_links_lead_to_pages_that_are_there(page: Path) -> None:
 def test_pages_that_are_made_from_docstrings_have_not_drifted() -> None:
     assert (DOCS / "api.md").read_text(encoding="utf-8") == api_page(), "run scripts/docs"
     assert (DOCS / "architecture.md").read_text(encoding="utf-8") == architecture_page(), "run scripts/docs"
+
+
+def test_the_table_of_peers_is_the_one_that_was_measured() -> None:
+    text = (DOCS / "performance.md").read_text(encoding="utf-8")
+    assert text == performance_page(text), "run scripts/docs"
+    for name, peer in json.loads((DOCS / "peers.json").read_text(encoding="utf-8"))["peers"].items():
+        assert f"| {name} | {peer['release'] or '–'} |" in text
+        assert f">{name}</text>" in (DOCS / "images" / "peers.svg").read_text(encoding="utf-8")
 
 
 def test_the_way_of_an_event_leads_through_rooms_that_are_there() -> None:
