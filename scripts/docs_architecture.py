@@ -36,8 +36,9 @@ your code -> track/ --event--> log/ --event--> tables/ --row--> read/ -> your ey
 
 ## One event, from the call to the row
 
-1. `Tracker.log` (`track/tracker.py`) takes a dict. `track/rows.py` makes of it what a log can hold, as `log/values.py`
-   says, and what is shown of it; an object that is no cell's value goes to `log/assets.py` first.
+1. `Tracker.log` (`track/tracker.py`) takes a dict, and `track/recorder.py` records it. Where its keys are not known yet
+   or its values not plain, `track/rows.py` makes of it what a log can hold, as `log/values.py` says, and what is shown
+   of it; an object that is no cell's value goes to `log/assets.py` first.
 2. `track/session.py` holds the writer of this process: one segment of the table. `log/segment.py` gives the event its
    clock and its sequence number, `log/codec.py` makes one line of it, and the line is with the operating system when
    the call returns. No table was touched.

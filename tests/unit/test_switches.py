@@ -217,10 +217,10 @@ def test_forked_child_tells_of_its_own_losses_only(tmp_path: Path) -> None:
         "import os, signal; from xetrack import Tracker; open('file', 'w').close()\n"
         "t = Tracker('file/track.db', track_id='run', on_error='warn')\n"
         "t.log_batch([{'n': 1}] * 4)\n"
-        "t._losses._lock.acquire()\n"  # as another thread of the parent may hold it
+        "t._session.losses._lock.acquire()\n"  # as another thread of the parent may hold it
         "pid = os.fork()\n"
         "if not pid: signal.alarm(20); t.log({'n': 2}); t.close(); os._exit(0)\n"
-        "t._losses._lock.release(); os.waitpid(pid, 0); t.close()"
+        "t._session.losses._lock.release(); os.waitpid(pid, 0); t.close()"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, timeout=60, check=True

@@ -211,7 +211,7 @@ def test_rows_with_endless_different_keys_do_not_grow_the_tracker() -> None:
     tracker = Tracker(Tracker.SKIP_INSERT)
     for number in range(3000):
         tracker.log({f"key{number}": 1})
-    assert len(tracker._known[0]) <= 1024
+    assert len(tracker._recorder._known[0]) <= 1024
 
 
 # params

@@ -9,9 +9,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, overload
@@ -22,24 +21,14 @@ from xetrack.exchange import git
 from xetrack.log.values import RESERVED, check_keys, encode
 from xetrack.read.asset_events import AssetEvents
 from xetrack.read.view import RunView
-from xetrack.store import Store, check_table_name, open_store
+from xetrack.store import check_table_name, open_store
 from xetrack.track import copies
 from xetrack.track.functions import AUTOMATIC, as_text, track_call, warn_once
 from xetrack.track.logger import Logger
 from xetrack.track.losses import Losses
 from xetrack.track.names import generate_track_id
-from xetrack.track.rows import (
-    Put,
-    Row,
-    are_fast,
-    digest_of,
-    is_fast,
-    make_condition,
-    make_params,
-    make_point,
-    make_rows,
-    make_value,
-)
+from xetrack.track.recorder import Recorder
+from xetrack.track.rows import Row, make_condition, make_point
 from xetrack.track.session import Session
 from xetrack.track.sinks import Sinks
 from xetrack.track.wrapping import wrapped
@@ -50,9 +39,6 @@ if TYPE_CHECKING:
 
 #: Columns that calls fill in, which params must not be confused with.
 _AUTOMATIC = dict.fromkeys(AUTOMATIC - RESERVED)
-#: Key tuples remembered as checked. Programs have a few; one that makes up keys must not grow.
-_SHAPES = 1024
-
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -169,40 +155,44 @@ class Tracker(RunView):
         self.raise_on_error = raise_on_error
         self.warnings = settings.warnings
         self.measurement_interval = measurement_interval
-        self._log_files = log_files
         self._text_limit = settings.text_limit
         self._to_disk = settings.durability == "disk"
         self._off = settings.disabled or (rank_zero_only and (rank() or 0) != 0)
-        #: No store on disk: rows go nowhere, or only to files.
-        self._skip = self._off or self.db == self.SKIP_INSERT
-        self._unopened: StorageError | None = None
-        self._losses = Losses(self.track_id) if settings.on_error == "warn" else None
+        losses = Losses(self.track_id) if settings.on_error == "warn" else None
         check_table_name(settings.table)
         self._sampler: Sampler | None = None
         if (log_system_params or log_network_params) and not self._off:
             self._sampler = _sampler(bool(log_system_params), bool(log_network_params), measurement_interval)
-        sinks = Sinks.open(logs_path, logs_file_format, logs_stdout, jsonl)
-        self._sinks = None if self._off else sinks
-        self._logger = Logger(self._sinks, self._losses.add if self._losses else None)
-        #: Whether plain rows may go straight to the log, past what samples them or copies them elsewhere.
-        self._fast = self._sampler is None and self._sinks is None
+        opened = Sinks.open(logs_path, logs_file_format, logs_stdout, jsonl)
+        sinks = None if self._off else opened
+        self._logger = Logger(sinks, losses.add if losses else None)
         self._cache = _open_cache(None if self._off else cache, cache_code, cache_wait, settings.warnings)
-        self._store = self._open(settings, git_root)
+        #: No store on disk: rows go nowhere, or only to files.
+        self._skip = self._off or self.db == self.SKIP_INSERT
+        unopened = self._open(settings, git_root, losses)
         self._table = self._store.table(settings.table)
         self._asset_events = AssetEvents(self._store.log)
-        self._session = Session(self._store, settings.table, settings.events, self._losses, self.track_id)
+        self._session = Session(self._store, settings.table, settings.events, losses, self.track_id)
         if not self._store.memory:
             weakref.finalize(self, self._session.close_silently).atexit = False
-        #: Keys checked with the params, and the params: read and replaced together, threads may share a tracker.
-        self._known: tuple[set[tuple[str, ...]], Row] = (set(), Row({}, {}))
-        self._second: tuple[int, str] = (-1_000_000, "")
+        self._recorder = Recorder(
+            self.track_id,
+            self._session,
+            sampler=self._sampler,
+            sinks=sinks,
+            losses=losses,
+            skip=self._skip,
+            off=self._off,
+            to_disk=self._to_disk,
+            files=log_files,
+            unopened=unopened,
+        )
         #: Texts of warnings that calls have given cause for.
         self._told: set[str] = set()
-        self._latest: dict[str, Any] = {}
         commit = _commit_columns(None if self._off else git_root, settings.warnings)
-        self._set_params({**commit, **_params(params)})
+        self._recorder.set_params({**commit, **_params(params)})
         if reset and not self._skip:
-            with self._tolerant():
+            with self._recorder.tolerant():
                 self._table.reset(self._session.writer)
         if rewind is not None:
             self.rewind(rewind)
@@ -222,71 +212,33 @@ class Tracker(RunView):
         >>> tracker.log({"accuracy": 0.95, "epoch": 10})["accuracy"]
         0.95
         """
-        # The fast path: keys seen before, values that JSON holds as they are.
-        shapes, params = self._known
-        if type(data) is dict and tuple(data) in shapes and is_fast(data):
-            writer = self._session.current
-            if writer is not None:
-                wire, shown = params
-                row = {**shown, **data}
-                try:
-                    clock_us = writer.append_row(
-                        self.track_id, row if wire is shown else {**wire, **data}, to_disk=self._to_disk
-                    )[1]
-                except UnicodeEncodeError:
-                    pass  # a lone surrogate: below, the error names its key
-                except StorageError as error:
-                    return self._lose(error, [data])
-                else:
-                    start_us, text = self._second
-                    microsecond = clock_us - start_us
-                    if not 0 <= microsecond < 1_000_000:
-                        microsecond, text = self._new_second(clock_us)
-                    row["timestamp"] = f"{text}{microsecond:06d}"
-                    row["track_id"] = self.track_id
-                    self._latest = row
-                    return row
-        return self._record([data])
+        return self._recorder.log(data)
 
     def log_batch(self, data: Iterable[Mapping[Any, Any]]) -> dict[str, Any]:
         """Log several rows in one write and return the last, ``{}`` if there is none.
 
         Either every row is valid and all are written, or none is.
         """
-        if isinstance(data, (Mapping, str, bytes)):
-            raise InvalidArgument("data", f"log_batch takes a list of rows, not one {type(data).__name__}")
-        given: list[Any] = list(data)
-        if not given:
-            return {}
-        shapes, params = self._known
-        if are_fast(given, shapes):
-            wire, shown = params
-            try:
-                wires = [{**wire, **row} for row in given] if wire else given
-                return self._write(wires, {**shown, **given[-1]}, batch=True)
-            except UnicodeEncodeError:
-                pass  # a lone surrogate: below, the error names its key
-            except StorageError as error:
-                return self._lose(error, given)
-        return self._record(given, batch=True)
+        return self._recorder.log_batch(data)
 
     def set_param(self, key: str, value: Any) -> Any:
         """Add a value to every row logged from now on, and return it."""
-        self._set_params({key: value})
+        self._recorder.set_params({key: value})
         return value
 
     def set_params(self, params: Mapping[Any, Any]) -> dict[str, Any]:
         """Add values to every row logged from now on, and return all params."""
-        self._set_params(params)
+        self._recorder.set_params(params)
         return self.params
 
     def set_value(self, key: str, value: Any) -> int:
         """Set one column in all rows of this run and return how many there are."""
         count = 0
-        with self._tolerant():
-            name, wire = make_value(key, value, self._put, files=self._log_files)
-            if not self._skip:
-                count = self._table.set_value(self._session.writer, name, wire, self.track_id, to_disk=self._to_disk)
+        with self._recorder.tolerant():
+            name, wire = self._recorder.value(key, value)
+            count = self._change(
+                lambda writer: self._table.set_value(writer, name, wire, self.track_id, to_disk=self._to_disk)
+            )
         return count
 
     def set_where(self, key: str, value: Any, where_key: str, where_value: Any) -> int:
@@ -295,13 +247,14 @@ class Tracker(RunView):
         Returns the number of rows changed. Which rows those are is decided now.
         """
         count = 0
-        with self._tolerant():
-            name, wire = make_value(key, value, self._put, files=self._log_files)
+        with self._recorder.tolerant():
+            name, wire = self._recorder.value(key, value)
             where_name, where_wire = make_condition(where_key, where_value)
-            if not self._skip:
-                count = self._table.set_where(
-                    self._session.writer, name, wire, where_name, where_wire, self.track_id, to_disk=self._to_disk
+            count = self._change(
+                lambda writer: self._table.set_where(
+                    writer, name, wire, where_name, where_wire, self.track_id, to_disk=self._to_disk
                 )
+            )
         return count
 
     def rewind(self, point: Mapping[str, Any]) -> int:
@@ -333,9 +286,9 @@ class Tracker(RunView):
         return self._change(lambda writer: self._table.unprotect(writer, self.track_id, self._to_disk))
 
     def _change(self, change: Callable[[Any], int]) -> int:
-        """What a change of this run returns; 0 where there is no store."""
+        """What a change of this run returns; 0 where there is no store, or none that can be written."""
         count = 0
-        with self._tolerant():
+        with self._recorder.tolerant():
             if not self._skip:
                 count = change(self._session.writer)
         return count
@@ -344,7 +297,7 @@ class Tracker(RunView):
         """Force what was logged to the device and catch the tables up."""
         if self._skip:
             return
-        with self._tolerant(0):
+        with self._recorder.tolerant(0):
             if self._session.current is not None:
                 self._session.current.sync()
             self._store.flush()
@@ -353,7 +306,7 @@ class Tracker(RunView):
         """Seal the run's segment and catch the tables up. Reading still works."""
         if self._cache is not None:
             self._cache.close()
-        with self._tolerant(0):
+        with self._recorder.tolerant(0):
             self._session.close()
 
     def __enter__(self) -> Tracker:
@@ -416,18 +369,19 @@ class Tracker(RunView):
 
     def _log_call(self, extra: dict[Any, Any], row: dict[Any, Any], cached: CachedCall | None) -> None:
         """Log the row of a call that is over. What no column can hold is in it as text."""
-        put = self._put
+        recorder = self._recorder
+        put = recorder.put
         if cached is not None:
             cached.show(row)
-            put = functools.partial(cached.put, self._store_object, self._store_again)
+            put = functools.partial(cached.put, recorder.stored, recorder.put_again)
         try:
-            self._record([{**extra, **row}], call=put)
+            recorder.record([{**extra, **row}], call=put)
         except StorageError:
             raise
         except Exception as error:  # noqa: BLE001 - a result may raise anything when it is looked at; the call went well
             if self.warnings:
                 warn_once(self._told, "The result of %s is logged as text. %s", row.get("function_name"), error)
-            self._record([{**extra, **as_text(row)}], call=self._put)
+            recorder.record([{**extra, **as_text(row)}], call=recorder.put)
 
     @overload
     def wrap(self, params: F) -> F: ...
@@ -456,7 +410,7 @@ class Tracker(RunView):
     @property
     def params(self) -> dict[str, Any]:
         """A copy of the values added to every row; change them by ``set_params``."""
-        return dict(self._known[1].shown)
+        return dict(self._recorder.params.shown)
 
     @property
     def logger(self) -> Logger:
@@ -466,7 +420,7 @@ class Tracker(RunView):
     @property
     def latest(self) -> dict[str, Any]:
         """The row logged last by this tracker, ``{}`` before the first."""
-        return self._latest
+        return self._recorder.latest
 
     def __repr__(self) -> str:
         return f"Tracker(db={self.db!r}, table={self.table_name!r}, track_id={self.track_id!r})"
@@ -486,123 +440,30 @@ class Tracker(RunView):
         """
         if self.db == self.IN_MEMORY and not self._off:
             raise InvalidArgument("db", "a tracker in memory cannot go to another process")
-        return copies.revived, (copies.name_in_pickle(self), type(self), self._made, self._known[1])
+        return copies.revived, (copies.name_in_pickle(self), type(self), self._made, self._recorder.params)
 
     # helpers
 
     def _take_params(self, params: Row) -> None:
-        self._known = (set(), params)
+        self._recorder.take_params(params)
 
-    def _open(self, settings: Settings, git_root: str | None) -> Store:
-        """The store, or one in memory where there is none to write to."""
+    def _open(self, settings: Settings, git_root: str | None, losses: Losses | None) -> StorageError | None:
+        """Open the store, or one in memory where there is none to write to; return why."""
         try:
-            return open_store(
+            self._store = open_store(
                 self.IN_MEMORY if self._skip else self.db,
                 create=True,
                 settings=settings,
                 facts=git.asked(git_root or ".", early=git_root is not None and not self._off),
             )
+            return None
         except StorageError as error:
-            if self._losses is None:
+            if losses is None:
                 raise
-            self._losses.add(error, 0)
-            self._skip, self._unopened = True, error
-            return open_store(self.IN_MEMORY, settings=settings)
-
-    def _record(self, given: list[Mapping[Any, Any]], batch: bool = False, call: Put | None = None) -> dict[str, Any]:
-        """Check rows, write them and return the last one as it was logged.
-
-        The row of a call brings what stores its objects. It was measured while it ran, and a path in it stays a path.
-        """
-        shapes, params = self._known
-        if self._off:
-            return self._stamp({**params.shown, **given[-1]}, time.time_ns() // 1000)
-        try:
-            if self._sampler is not None and not call:
-                levels = self._sampler.now()
-                given = [{**levels, **row} if isinstance(row, Mapping) else row for row in given]
-            rows = make_rows(given, params, call or self._put, files=self._log_files and not call)
-            if self._fast and not call:
-                _remember(given, shapes)
-            return self._write([row.wire for row in rows], rows[-1].shown, batch)
-        except StorageError as error:
-            return self._lose(error, given)
-
-    def _write(self, wires: list[dict[str, Any]], shown: dict[str, Any], batch: bool) -> dict[str, Any]:
-        try:
-            clocks_us = self._append(wires, batch)
-        except StorageError:
-            if self._losses is not None and self._sinks is not None:  # they may lie elsewhere, where there is room
-                with contextlib.suppress(StorageError):
-                    self._sinks.write(self.track_id, wires, _now_us(len(wires)))
-            raise
-        if self._sinks is not None:
-            with self._tolerant(len(wires)):
-                self._sinks.write(self.track_id, wires, clocks_us)
-        return self._stamp(shown, clocks_us[-1])
-
-    def _append(self, wires: list[dict[str, Any]], batch: bool) -> list[int]:
-        """Append rows to the log, if there is one, and give the clock of each."""
-        run, to_disk = self.track_id, self._to_disk
-        if self._unopened is not None:
-            raise self._unopened
-        if self._skip:
-            return _now_us(len(wires))
-        if batch:
-            return [place[1] for place in self._session.writer.append_rows(run, wires, to_disk=to_disk)]
-        return [self._session.writer.append_row(run, wires[0], to_disk=to_disk)[1]]
-
-    def _stamp(self, shown: dict[str, Any], clock_us: int) -> dict[str, Any]:
-        """Complete a row as it is handed back."""
-        start_us, text = self._second
-        microsecond = clock_us - start_us
-        if not 0 <= microsecond < 1_000_000:
-            microsecond, text = self._new_second(clock_us)
-        shown["timestamp"] = f"{text}{microsecond:06d}"
-        shown["track_id"] = self.track_id
-        self._latest = shown
-        return shown
-
-    def _lose(self, error: StorageError, rows: list[Any]) -> dict[str, Any]:
-        """Raise, or count the rows as dropped and hand back the last as if it was logged."""
-        if self._losses is None:
-            raise error
-        self._losses.add(error, len(rows))
-        return self._stamp({**self.params, **rows[-1]}, time.time_ns() // 1000)
-
-    @contextlib.contextmanager
-    def _tolerant(self, count: int = 1) -> Iterator[None]:
-        """Count what cannot be written instead of raising, if the tracker was made so."""
-        try:
-            yield
-        except StorageError as error:
-            if self._losses is None:
-                raise
-            self._losses.add(error, count)
-
-    def _new_second(self, clock_us: int) -> tuple[int, str]:
-        """Microsecond of a reading and the local time of its second, kept for the rows that share it."""
-        second, microsecond = divmod(clock_us, 1_000_000)
-        text = time.strftime("%Y-%m-%d %H:%M:%S.", time.localtime(second))
-        self._second = (clock_us - microsecond, text)
-        return microsecond, text
-
-    def _set_params(self, params: Mapping[Any, Any]) -> None:
-        with self._tolerant():
-            made, before = make_params(params, self._put, files=self._log_files), self._known[1]
-            wire, shown = {**before.wire, **made.wire}, {**before.shown, **made.shown}
-            check_keys(shown)
-            self._known = (set(), Row(shown, shown) if is_fast(wire) else Row(wire, shown))
-
-    def _put(self, key: str, value: Any) -> str:
-        return self._store_object(key, value)[0]
-
-    def _store_object(self, key: str, value: Any) -> tuple[str, int]:
-        """Digest and size of an object, stored if there is a store; else the size is -1."""
-        return (digest_of(value), -1) if self._skip else self._session.stored(key, value)
-
-    def _store_again(self, key: str, digest: str, size_bytes: int) -> bool:
-        return self._skip or self._session.put_again(key, digest, size_bytes)
+            losses.add(error, 0)
+            self._skip = True
+            self._store = open_store(self.IN_MEMORY, settings=settings)
+            return error
 
 
 def _settled(made: dict[str, Any], settings: Settings) -> dict[str, Any]:
@@ -617,19 +478,6 @@ def _settled(made: dict[str, Any], settings: Settings) -> dict[str, Any]:
             with contextlib.suppress(FileNotFoundError):  # the current folder may be gone
                 settled[name] = os.path.abspath(path)
     return settled
-
-
-def _now_us(count: int) -> list[int]:
-    return [time.time_ns() // 1000] * count
-
-
-def _remember(rows: Iterable[Mapping[Any, Any]], shapes: set[tuple[str, ...]]) -> None:
-    """Let rows of these keys, which were checked, take the fast path."""
-    for data in rows:
-        if type(data) is dict and all(type(key) is str for key in data):
-            if len(shapes) >= _SHAPES:
-                shapes.clear()
-            shapes.add(tuple(data))
 
 
 def _sampler(system: bool, network: bool, interval_s: float) -> Sampler:

@@ -1,0 +1,241 @@
+"""How a row gets from the caller into the log, and back to the caller as it was logged.
+
+The one place on the way that is quick: a row of known keys and plain values is
+written and handed back here. Any other is checked, sampled, copied to the sinks
+or counted as lost on a longer way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from xetrack.errors import InvalidArgument, StorageError
+from xetrack.log.values import check_keys
+from xetrack.track.rows import Put, Row, are_fast, digest_of, is_fast, make_params, make_rows, make_value
+
+if TYPE_CHECKING:
+    from xetrack.track.losses import Losses
+    from xetrack.track.sampling import Sampler
+    from xetrack.track.session import Session
+    from xetrack.track.sinks import Sinks
+
+#: Key tuples remembered as checked. Programs have a few; one that makes up keys must not grow.
+_SHAPES = 1024
+
+
+class Recorder:
+    """Records rows of one run, with its params. Threads may share it.
+
+    Args:
+        run: Its track id.
+        session: What writes to the log.
+        sampler: Adds levels of the system to every row.
+        sinks: Get a copy of every row.
+        losses: Count what cannot be written, which is raised without them.
+        skip: There is no log to write to, only sinks.
+        off: Rows go nowhere.
+        to_disk: A row is on the device when it is handed back.
+        files: A path as value stands for its file.
+        unopened: Why there is no log.
+    """
+
+    def __init__(
+        self,
+        run: str,
+        session: Session,
+        *,
+        sampler: Sampler | None,
+        sinks: Sinks | None,
+        losses: Losses | None,
+        skip: bool,
+        off: bool,
+        to_disk: bool,
+        files: bool,
+        unopened: StorageError | None,
+    ) -> None:
+        #: The row recorded last.
+        self.latest: dict[str, Any] = {}
+        self._run, self._session, self._sampler, self._sinks, self._losses = run, session, sampler, sinks, losses
+        self._skip, self._off, self._to_disk, self._files, self._unopened = skip, off, to_disk, files, unopened
+        #: Whether plain rows may go straight to the log, past what samples them or copies them elsewhere.
+        self._fast = sampler is None and sinks is None
+        #: Keys checked with the params, and the params: read and replaced together, threads may share a recorder.
+        self._known: tuple[set[tuple[str, ...]], Row] = (set(), Row({}, {}))
+        self._second: tuple[int, str] = (-1_000_000, "")
+
+    def log(self, data: Mapping[Any, Any]) -> dict[str, Any]:
+        """Record one row. See ``Tracker.log``."""
+        # The fast path: keys seen before, values that JSON holds as they are.
+        shapes, params = self._known
+        if type(data) is dict and tuple(data) in shapes and is_fast(data):
+            writer = self._session.current
+            if writer is not None:
+                wire, shown = params
+                row = {**shown, **data}
+                try:
+                    clock_us = writer.append_row(
+                        self._run, row if wire is shown else {**wire, **data}, to_disk=self._to_disk
+                    )[1]
+                except UnicodeEncodeError:
+                    pass  # a lone surrogate: below, the error names its key
+                except StorageError as error:
+                    return self._lose(error, [data])
+                else:
+                    start_us, text = self._second
+                    microsecond = clock_us - start_us
+                    if not 0 <= microsecond < 1_000_000:
+                        microsecond, text = self._new_second(clock_us)
+                    row["timestamp"] = f"{text}{microsecond:06d}"
+                    row["track_id"] = self._run
+                    self.latest = row
+                    return row
+        return self.record([data])
+
+    def log_batch(self, data: Iterable[Mapping[Any, Any]]) -> dict[str, Any]:
+        """Record several rows in one write. See ``Tracker.log_batch``."""
+        if isinstance(data, (Mapping, str, bytes)):
+            raise InvalidArgument("data", f"log_batch takes a list of rows, not one {type(data).__name__}")
+        given: list[Any] = list(data)
+        if not given:
+            return {}
+        shapes, params = self._known
+        if are_fast(given, shapes):
+            wire, shown = params
+            try:
+                wires = [{**wire, **row} for row in given] if wire else given
+                return self._write(wires, {**shown, **given[-1]}, batch=True)
+            except UnicodeEncodeError:
+                pass  # a lone surrogate: below, the error names its key
+            except StorageError as error:
+                return self._lose(error, given)
+        return self.record(given, batch=True)
+
+    def record(self, given: list[Mapping[Any, Any]], batch: bool = False, call: Put | None = None) -> dict[str, Any]:
+        """Check rows, write them and return the last one as it was logged.
+
+        The row of a call brings what stores its objects. It was measured while it ran, and a path in it stays a path.
+        """
+        shapes, params = self._known
+        if self._off:
+            return self._stamp({**params.shown, **given[-1]}, time.time_ns() // 1000)
+        try:
+            if self._sampler is not None and not call:
+                levels = self._sampler.now()
+                given = [{**levels, **row} if isinstance(row, Mapping) else row for row in given]
+            rows = make_rows(given, params, call or self.put, files=self._files and not call)
+            if self._fast and not call:
+                _remember(given, shapes)
+            return self._write([row.wire for row in rows], rows[-1].shown, batch)
+        except StorageError as error:
+            return self._lose(error, given)
+
+    def _write(self, wires: list[dict[str, Any]], shown: dict[str, Any], batch: bool) -> dict[str, Any]:
+        try:
+            clocks_us = self._append(wires, batch)
+        except StorageError:
+            if self._losses is not None and self._sinks is not None:  # they may lie elsewhere, where there is room
+                with contextlib.suppress(StorageError):
+                    self._sinks.write(self._run, wires, _now_us(len(wires)))
+            raise
+        if self._sinks is not None:
+            with self.tolerant(len(wires)):
+                self._sinks.write(self._run, wires, clocks_us)
+        return self._stamp(shown, clocks_us[-1])
+
+    def _append(self, wires: list[dict[str, Any]], batch: bool) -> list[int]:
+        """Append rows to the log, if there is one, and give the clock of each."""
+        run, to_disk = self._run, self._to_disk
+        if self._unopened is not None:
+            raise self._unopened
+        if self._skip:
+            return _now_us(len(wires))
+        if batch:
+            return [place[1] for place in self._session.writer.append_rows(run, wires, to_disk=to_disk)]
+        return [self._session.writer.append_row(run, wires[0], to_disk=to_disk)[1]]
+
+    def _stamp(self, shown: dict[str, Any], clock_us: int) -> dict[str, Any]:
+        """Complete a row as it is handed back."""
+        start_us, text = self._second
+        microsecond = clock_us - start_us
+        if not 0 <= microsecond < 1_000_000:
+            microsecond, text = self._new_second(clock_us)
+        shown["timestamp"] = f"{text}{microsecond:06d}"
+        shown["track_id"] = self._run
+        self.latest = shown
+        return shown
+
+    def _lose(self, error: StorageError, rows: list[Any]) -> dict[str, Any]:
+        """Raise, or count the rows as dropped and hand back the last as if it was logged."""
+        if self._losses is None:
+            raise error
+        self._losses.add(error, len(rows))
+        return self._stamp({**self.params.shown, **rows[-1]}, time.time_ns() // 1000)
+
+    @contextlib.contextmanager
+    def tolerant(self, count: int = 1) -> Iterator[None]:
+        """Count what cannot be written instead of raising, if the tracker was made so."""
+        try:
+            yield
+        except StorageError as error:
+            if self._losses is None:
+                raise
+            self._losses.add(error, count)
+
+    def _new_second(self, clock_us: int) -> tuple[int, str]:
+        """Microsecond of a reading and the local time of its second, kept for the rows that share it."""
+        second, microsecond = divmod(clock_us, 1_000_000)
+        text = time.strftime("%Y-%m-%d %H:%M:%S.", time.localtime(second))
+        self._second = (clock_us - microsecond, text)
+        return microsecond, text
+
+    # params
+
+    @property
+    def params(self) -> Row:
+        """What is added to every row."""
+        return self._known[1]
+
+    def take_params(self, params: Row) -> None:
+        self._known = (set(), params)
+
+    def set_params(self, params: Mapping[Any, Any]) -> None:
+        """Add values to every row from now on."""
+        with self.tolerant():
+            made, before = make_params(params, self.put, files=self._files), self._known[1]
+            wire, shown = {**before.wire, **made.wire}, {**before.shown, **made.shown}
+            check_keys(shown)
+            self._known = (set(), Row(shown, shown) if is_fast(wire) else Row(wire, shown))
+
+    # values and objects
+
+    def value(self, key: Any, value: Any) -> tuple[str, Any]:
+        """One key and its value as ``log`` would write them, an object stored."""
+        return make_value(key, value, self.put, files=self._files)
+
+    def put(self, key: str, value: Any) -> str:
+        """Digest of an object, stored if there is a store."""
+        return self.stored(key, value)[0]
+
+    def stored(self, key: str, value: Any) -> tuple[str, int]:
+        """Digest and size of an object, stored if there is a store; else the size is -1."""
+        return (digest_of(value), -1) if self._skip else self._session.stored(key, value)
+
+    def put_again(self, key: str, digest: str, size_bytes: int) -> bool:
+        """See ``Session.put_again``."""
+        return self._skip or self._session.put_again(key, digest, size_bytes)
+
+
+def _now_us(count: int) -> list[int]:
+    return [time.time_ns() // 1000] * count
+
+
+def _remember(rows: Iterable[Mapping[Any, Any]], shapes: set[tuple[str, ...]]) -> None:
+    """Let rows of these keys, which were checked, take the fast path."""
+    for data in rows:
+        if type(data) is dict and all(type(key) is str for key in data):
+            if len(shapes) >= _SHAPES:
+                shapes.clear()
+            shapes.add(tuple(data))
