@@ -15,11 +15,13 @@ import zstandard
 
 from tests.conftest import ROOT, Git
 from tests.faults import kill_at_every_call
-from xetrack import Reader, Tracker, compact, copy, merge, redact
+from xetrack import Reader, Tracker, compact, copy, merge, rebase, redact
 from xetrack.errors import InvalidArgument, RunNotFound, RunProtected, StoreNotFound, TableNotFound
+from xetrack.exchange import takeover
 from xetrack.log import events as ev
 from xetrack.log.clock import Clock, wall_us
 from xetrack.log.log import FileLog
+from xetrack.log.packs import draft_pack
 from xetrack.log.ranges import Frontier
 from xetrack.store import open_store
 
@@ -560,3 +562,40 @@ def test_redaction_that_is_killed_is_completed_by_the_next(tmp_path: Path) -> No
         check(db)
 
     assert kill_at_every_call(root, lambda: redact(db, track_id=RUN, reason="r"), check_completed) > 20
+
+
+@pytest.mark.parametrize("take", ["merge", "copy", "rebase"])
+def test_what_is_redacted_while_it_is_taken_over_comes_as_redacted(
+    take: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its object is gone when the bytes are fetched, and the plan was made before that."""
+    source, target = tmp_path / "source.db", tmp_path / "target.db"
+    with Tracker(source, track_id=RUN) as tracker:
+        tracker.log({"n": 1, "scan": Scan(SECRET)})
+    with Tracker(source, track_id=OTHER) as tracker:
+        tracker.log({"n": 3})
+    with Tracker(target, track_id=OTHER) as tracker:
+        tracker.log({"n": 2})
+    real = draft_pack
+
+    redacted = []
+
+    def overtaken(*given: Any) -> Any:
+        monkeypatch.setattr(takeover, "draft_pack", real)
+        redacted.append(source)
+        assert len(redact(source, track_id=RUN, reason="withdrew").assets) == 1
+        return real(*given)
+
+    monkeypatch.setattr(takeover, "draft_pack", overtaken)
+    if take == "merge":
+        assert merge(source, into=target).assets_missing == []
+    elif take == "copy":
+        assert copy(source, target) == 1
+    else:
+        assert rebase(source, target, keys=["n"]).rows_added == 1
+    assert redacted == [source]
+    assert Reader(target).to_df()["n"].tolist() == [3, 2]
+    assert holding(str(target)) == []
+    with contextlib.closing(open_store(target)) as store:
+        assert store.verify().ok
+    assert not list(target.with_name("target.db.events").rglob(".*"))

@@ -13,7 +13,7 @@ from typing import Literal
 from xetrack.config import Settings
 from xetrack.errors import TableNotFound
 from xetrack.exchange.sources import Source, opened_sources, opened_target
-from xetrack.exchange.takeover import asset_plan, carry_out, plan
+from xetrack.exchange.takeover import asset_plan, carry_out, plan, until_not_overtaken
 from xetrack.store import check_table_name
 
 
@@ -45,6 +45,15 @@ def copy(
 
     >>> copy("source.db", "target.db", tables=["predictions", "metrics"])
     """
+    return until_not_overtaken(lambda: _copy(source, target, assets, tables))
+
+
+def _copy(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    assets: bool,
+    tables: Sequence[str] | Literal["all"] | None,
+) -> int:
     with opened_sources([source], target) as opened:
         chosen = _chosen(opened[0], tables)
         with opened_target(target) as to:

@@ -19,7 +19,7 @@ from xetrack.exchange.conflicts import Conflicts, Disagreement, in_order
 from xetrack.exchange.own_events import OwnEvents
 from xetrack.exchange.report import Conflict, MergeReport
 from xetrack.exchange.sources import opened_sources, opened_target
-from xetrack.exchange.takeover import TablePlan, asset_plan, carry_out, count_assets, plan
+from xetrack.exchange.takeover import TablePlan, asset_plan, carry_out, count_assets, plan, until_not_overtaken
 from xetrack.log.events import ValueSet, event_key, split_id
 from xetrack.log.ranges import Frontier
 
@@ -69,6 +69,12 @@ def merge(
         if policy != "latest":
             raise InvalidArgument("policy", f"{policy!r} is for stores; all rows of data files are kept")
         return datafiles.merge([Path(source) for source in sources], Path(into), dry_run)
+    return until_not_overtaken(lambda: _merge(sources, into, dry_run, policy))
+
+
+def _merge(
+    sources: Sequence[str | os.PathLike[str]], into: str | os.PathLike[str], dry_run: bool, policy: Policy
+) -> MergeReport:
     with opened_sources(sources, into) as opened, opened_target(into) as target:
         others = [source for source in opened if not target.is_log(source)]
         tables = sorted({table for source in others for table in source.log.tables()})
@@ -82,7 +88,7 @@ def merge(
             raise MergeConflict(report)
         wanted = asset_plan(target.store.log, plans, others)
         if dry_run:
-            count_assets(report, wanted)
+            count_assets(report, plans, wanted)
             return report
         with target.made() as store:
             carry_out(store, plans, wanted, report)

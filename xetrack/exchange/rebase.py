@@ -19,7 +19,7 @@ from xetrack.exchange.replays import Replay, scratch_folder
 from xetrack.exchange.report import RebaseReport
 from xetrack.exchange.revisions import PREFIX
 from xetrack.exchange.sources import Source, Target, opened_sources, opened_target
-from xetrack.exchange.takeover import TablePlan, asset_plan, carry_out, count_assets, plan
+from xetrack.exchange.takeover import TablePlan, asset_plan, carry_out, count_assets, plan, until_not_overtaken
 from xetrack.log.events import RowsReplaced, split_id
 from xetrack.log.ranges import Frontier
 from xetrack.store import check_table_name
@@ -72,6 +72,12 @@ def rebase(
     if out is not None:
         raise InvalidArgument("out", "it is for data files; the rows of a store are replaced in the store")
     check_table_name(table)
+    return until_not_overtaken(lambda: _rebase(source, onto, keys, table, dry_run))
+
+
+def _rebase(
+    source: str | os.PathLike[str], onto: str | os.PathLike[str], keys: list[str], table: str, dry_run: bool
+) -> RebaseReport:
     with opened_sources([source], onto) as opened, opened_target(onto, must_exist=True) as target:
         there = opened[0].log.tables()
         if table not in there:
@@ -85,7 +91,7 @@ def rebase(
         _replace(plans[0], opened[0], target, report)
         wanted = asset_plan(target.store.log, plans, others)
         if dry_run:
-            count_assets(merged, wanted)
+            count_assets(merged, plans, wanted)
         else:
             with target.made() as store:
                 carry_out(store, plans, wanted, merged)

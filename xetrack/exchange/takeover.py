@@ -8,8 +8,8 @@ that is killed between any two of these steps leaves what the next call complete
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from xetrack.errors import AssetDamaged, AssetNotFound, InvalidTable
 from xetrack.exchange.reach import Hide, Reach, run_of
@@ -36,6 +36,21 @@ if TYPE_CHECKING:
 
 _DIGEST = re.compile(rb'"(?:\$asset|digest)":"([0-9a-f]{64})"')
 _NO_LIMIT = 1 << 31
+
+T = TypeVar("T")
+
+
+class Overtaken(Exception):
+    """A source was redacted after a plan had read it: the plan names objects whose bytes are gone. Plan again."""
+
+
+def until_not_overtaken(work: Callable[[], T]) -> T:
+    """Plan and carry out, again as often as a redaction came in between."""
+    while True:
+        try:
+            return work()
+        except Overtaken:
+            continue
 
 
 class TablePlan:
@@ -78,6 +93,11 @@ class TablePlan:
         for run, ids in self.taken.rows.items():
             found.setdefault(run, Frontier()).update(ids)
         return found
+
+    def knows(self, event: Event) -> bool:
+        """Whether the store had an event or takes it over."""
+        place = split_id(event.id)
+        return self.seen.contains(*place) or self.taken.ids.contains(*place)
 
     @property
     def mutations(self) -> list[Event]:
@@ -270,11 +290,15 @@ def _named(one: TablePlan, line: bytes, writer: str, seq: int) -> Iterator[str]:
                 yield digest
 
 
-def count_assets(report: MergeReport, wanted: dict[str, list[Source]]) -> None:
-    """Report what ``carry_out`` would take; each object is read through."""
+def count_assets(report: MergeReport, plans: Sequence[TablePlan], wanted: dict[str, list[Source]]) -> None:
+    """Report what ``carry_out`` would take; each object is read through.
+
+    Raises:
+        Overtaken: an object that is missing was redacted meanwhile.
+    """
     for digest, sources in sorted(wanted.items()):
         if _first_whole(digest, sources) is None:
-            report.assets_missing.append(digest)
+            _miss(digest, plans, report)
         else:
             report.assets_added += 1
 
@@ -289,6 +313,16 @@ def _first_whole(digest: str, sources: Iterable[Source]) -> Source | None:
     return None
 
 
+def _miss(digest: str, plans: Sequence[TablePlan], report: MergeReport) -> None:
+    """Report an object that no source has, unless a redaction in one of them explains it, which the plans lack."""
+    for one in plans:
+        for source in one.sources:
+            for event in stored_events(source.log, one.table).values():
+                if isinstance(event, PayloadRedacted) and not one.knows(event):
+                    raise Overtaken
+    report.assets_missing.append(digest)
+
+
 # -- carrying it out ---------------------------------------------------------
 
 
@@ -299,6 +333,7 @@ def carry_out(store: Store, plans: Sequence[TablePlan], wanted: dict[str, list[S
 
     Raises:
         DiskFull: nothing was taken over.
+        Overtaken: an object that is missing was redacted meanwhile; nothing was taken over.
     """
     log = store.log
     assert isinstance(log, FileLog)
@@ -311,7 +346,7 @@ def carry_out(store: Store, plans: Sequence[TablePlan], wanted: dict[str, list[S
         for digest, sources in sorted(wanted.items()):
             source = _first_whole(digest, sources)
             if source is None:
-                report.assets_missing.append(digest)
+                _miss(digest, plans, report)
             else:
                 log.assets.copy_from(source.log.assets, digest, to_disk=True)
                 report.assets_added += 1
