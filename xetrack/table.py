@@ -160,13 +160,19 @@ class Table:
 
         ``last`` counts ``offset`` and ``limit`` from the end; the rows come in order all the same.
         """
+        labels, rows = self.rows(track_id, offset, limit, last)
+        return [dict(zip(labels, row, strict=True)) for row in rows]
+
+    def rows(
+        self, track_id: str | None = None, offset: int = 0, limit: int | None = None, last: bool = False
+    ) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Names of columns, those past the column limit at the end, and the rows that ``records`` has as dicts."""
         with self._open() as (backend, columns):
-            if not backend.has(self.name):
-                return []
             ordered = [*(c for c in columns if c.stored), *(c for c in columns if not c.stored)]
             labels = [*FIXED, *(column.name for column in ordered)]
-            rows = backend.records(self.name, columns, track_id, offset, limit, last)
-            return [dict(zip(labels, row, strict=True)) for row in rows]
+            if not backend.has(self.name):
+                return labels, []
+            return labels, backend.records(self.name, columns, track_id, offset, limit, last)
 
     def column(self, name: str, track_id: str | None = None) -> list[Any]:
         """Values of one column, in order; ``name`` is a column's or a raw key.
@@ -174,8 +180,12 @@ class Table:
         Raises:
             ColumnNotFound: there is no such column; names near matches.
         """
-        chosen = self.resolve(name)
-        return [row[chosen] for row in self.records(track_id)]
+        with self._open() as (backend, columns):
+            known = [] if name in FIXED and _find(columns, name) is None else [_known(columns, name)]
+            if not backend.has(self.name):
+                return []
+            place = len(FIXED) if known else FIXED.index(name)
+            return [row[place] for row in backend.records(self.name, known, track_id, 0, None, False)]
 
     def resolve(self, name: str) -> str:
         """The column that a raw key or a column's name means."""

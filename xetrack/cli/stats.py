@@ -39,15 +39,14 @@ def describe(place: Place, output: Output, track_id: TrackId = None) -> None:
     Numbers have mean, standard deviation, minimum, quartiles and maximum; NaN counts as missing. All others have
     their most frequent value and how often it is there. --columns names the columns, --where chooses the rows.
     """
-    from xetrack.read.selection import choose, select
+    from xetrack.read.selection import choose, select_columns
 
     with place.opened() as table:
         if track_id is not None:
             require_run(table.runs(), track_id)
         wanted = names_of(output.columns) or None
-        names, rows = select(table, columns=wanted, where=output.where, track_id=track_id)
+        names, cells = select_columns(table, columns=wanted, where=output.where, track_id=track_id)
         types = table.dtypes
-    cells = list(zip(*rows, strict=True)) or [()] * len(names)
     made = [_described(name, types[name].__name__, own) for name, own in zip(names, cells, strict=True)]
     output.write(*choose(_FACTS, made, sort=output.order, limit=output.n))
 
@@ -80,15 +79,18 @@ _FACTS = [
 ]
 
 
+_HASHED = {str, int, float, bool, bytes}
+
+
 def _described(name: str, type_name: str, cells: Sequence[Any]) -> list[Any]:
     values = [cell for cell in cells if cell is not None and cell == cell]
-    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
-    hashed = [value if isinstance(value, str | int | float | bytes) else repr(value) for value in values]
-    unique = len(set(hashed))
-    told = [name, type_name, len(values), len(cells) - len(values), unique]
-    if numbers and len(numbers) == len(values):
-        return [*told, *_of_numbers(numbers), None, None]
-    common, count = Counter(hashed).most_common(1)[0] if hashed else (None, None)
+    types = set(map(type, values))
+    hashed = [value if type(value) in _HASHED else repr(value) for value in values] if types - _HASHED else values
+    counts = Counter(hashed)
+    told = [name, type_name, len(values), len(cells) - len(values), len(counts)]
+    if types and types <= {int, float}:
+        return [*told, *_of_numbers(values), None, None]
+    common, count = counts.most_common(1)[0] if hashed else (None, None)
     return [*told, *[None] * 7, common, count]
 
 
@@ -98,7 +100,7 @@ def _of_numbers(numbers: list[Any]) -> list[Any]:
     std: float | None
     try:
         mean = math.fsum(ordered) / len(ordered)
-        std = math.sqrt(math.fsum((number - mean) ** 2 for number in ordered) / (len(ordered) - 1))
+        std = math.sqrt(math.fsum([(number - mean) ** 2 for number in ordered]) / (len(ordered) - 1))
     except (OverflowError, ValueError):  # infinities, or numbers past what a float can hold
         mean, std = _rough_mean(ordered), math.nan
     except ZeroDivisionError:

@@ -14,11 +14,12 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xetrack.errors import ColumnNotFound, InvalidArgument, TableNotFound, XetrackError
-from xetrack.tables.frames import value
+from xetrack.tables.frames import python_columns, python_rows
 from xetrack.tables.layout import FIXED, quote
 
 if TYPE_CHECKING:
     from xetrack.table import Table
+    from xetrack.tables.layout import Column
 
 #: How SQLite and DuckDB say what they do not find.
 _MISSING_TABLE = re.compile(r"no such table: (.+)|Table with name (.+?) does not exist")
@@ -58,10 +59,41 @@ def select(
     layout = table.layout()
     if any(not column.stored for column in layout):
         return _among_records(table, columns, where, sort, track_id, limit, last, filled, first_of)
+    if (where, filled, first_of, columns) == (None,) * 4 and not sort:
+        return table.rows(track_id, limit=limit, last=last)
+    names, kinds, found = _fetched(table, layout, columns, where, sort, track_id, limit, last, filled, first_of)
+    if not names:
+        return names, [()] * len(found)
+    return names, python_rows(found, kinds)
+
+
+def select_columns(
+    table: Table, *, columns: Sequence[str] | None = None, where: str | None = None, track_id: str | None = None
+) -> tuple[list[str], list[Sequence[Any]]]:
+    """What ``select`` gives, column by column. Raises what it does."""
+    layout = table.layout()
+    if any(not column.stored for column in layout):
+        names, rows = select(table, columns=columns, where=where, track_id=track_id)
+        return names, list(zip(*rows, strict=True)) or [()] * len(names)
+    names, kinds, found = _fetched(table, layout, columns, where, track_id=track_id)
+    return names, python_columns(found, kinds)
+
+
+def _fetched(
+    table: Table,
+    layout: Sequence[Column],
+    columns: Sequence[str] | None,
+    where: str | None,
+    sort: Sequence[str] = (),
+    track_id: str | None = None,
+    limit: int | None = None,
+    last: bool = False,
+    filled: str | None = None,
+    first_of: Sequence[str] | None = None,
+) -> tuple[list[str], list[str], Rows]:
+    """Names and types of the columns, and the rows as the engine has them; no column: one that numbers the rows."""
     types = {**dict.fromkeys(FIXED, "text"), **{column.name: column.type for column in layout}}
     names = list(types) if columns is None else [table.resolve(name) for name in columns]
-    if (where, filled, first_of, columns) == (None,) * 4 and not sort:
-        return names, [tuple(row[n] for n in names) for row in table.records(track_id, limit=limit, last=last)]
     conditions = [*(["track_id=?"] if track_id is not None else []), *([f"(\n{where}\n)"] if where else [])]
     source = quote(table.name)
     if table.engine == "duckdb":
@@ -86,12 +118,11 @@ def select(
         found = cursor.fetchall()
     except sql_errors() as error:
         if not table.count():
-            return names, []  # a table without rows is not there in SQL
+            return names, [types[name] for name in names], []  # a table without rows is not there in SQL
         raise translated(error, "--where", table) from error
     if last:
         found.reverse()
-    kinds = [types[name] for name in names]
-    return names, [tuple(_python(cell, kind) for cell, kind in zip(row, kinds, strict=False)) for row in found]
+    return names, [types[name] for name in names], found
 
 
 def choose(
@@ -154,11 +185,6 @@ def _order(sort: Sequence[tuple[str, bool]], last: bool) -> str:
     return ", ".join([*terms, f"{_ROW} {'DESC' if last else 'ASC'}"])
 
 
-def _python(cell: Any, kind: str) -> Any:
-    """DuckDB gives most cells as values; what it gives as text, and all that SQLite gives, is to be converted."""
-    return value(cell, kind) if isinstance(cell, str | int | bytes) and not isinstance(cell, bool) else cell
-
-
 def _among_records(
     table: Table,
     columns: Sequence[str] | None,
@@ -173,16 +199,18 @@ def _among_records(
     """For tables with keys past the column limit, which SQL does not see."""
     names = table.columns
     columns = None if columns is None else [table.resolve(name) for name in columns]
-    rows = [tuple(row[name] for name in names) for row in table.records(track_id)]
+    labels, found = table.rows(track_id)
+    places = [labels.index(name) for name in names]
+    rows = [tuple(row[place] for place in places) for row in found]
     if filled is not None:
         own = names.index(table.resolve(filled))
         rows = [row for row in rows if row[own] is not None and row[own] == row[own]]
     names, rows = choose(names, rows, where=where, sort=sort)
     if first_of is not None:
-        places = [names.index(table.resolve(name)) for name in first_of]
+        alike = [names.index(table.resolve(name)) for name in first_of]
         firsts: dict[Any, tuple[Any, ...]] = {}
         for row in rows:
-            firsts.setdefault(tuple(map(repr, (row[place] for place in places))), row)
+            firsts.setdefault(tuple(map(repr, (row[place] for place in alike))), row)
         rows = list(firsts.values())
     return choose(names, rows, columns=columns, limit=limit, last=last)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from xetrack.errors import RunNotFound
 from xetrack.log.events import WriterStarted
-from xetrack.read.selection import select
+from xetrack.read.selection import select_columns
 from xetrack.tables.layout import FIXED, quote
 
 if TYPE_CHECKING:
@@ -58,32 +58,39 @@ def summarise(table: Table, track_id: str) -> Summary:
     Raises:
         RunNotFound: the table has no rows of it; names near matches.
     """
-    names, rows = select(table, track_id=track_id)
-    if not rows:
+    names, columns = select_columns(table, track_id=track_id)
+    count = len(columns[0])
+    if not count:
         raise RunNotFound(track_id, difflib.get_close_matches(track_id, table.runs()))
-    found = Summary(track_id, rows=len(rows))
+    found = Summary(track_id, rows=count)
     assets = {column.name for column in table.layout() if column.type == "asset"}
-    for name, cells in zip(names, zip(*rows, strict=True), strict=True):
-        values = [cell for cell in cells if cell is not None]
+    for name, cells in zip(names, columns, strict=True):
+        types = set(map(type, cells))
+        values = [cell for cell in cells if cell is not None] if type(None) in types else cells
+        types.discard(type(None))
         if name in FIXED or not values:
             continue
         if name in assets:
             found.hashes[name] = list(dict.fromkeys(map(str, values)))
-        if len(values) == len(rows) and all(_same(value, values[0]) for value in values):
+        if len(values) == count and len(types) == 1 and _are_same(values):
             found.parameters[name] = values[0]
-        elif all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        elif types <= {int, float}:
             found.metrics.append(_metric(name, values))
         else:
-            found.others[name] = (len({(type(value), repr(value)) for value in values}), values[-1])
+            # Texts are told apart by themselves, anything else by how it is written.
+            unique = set(values) if types == {str} else {(type(value), repr(value)) for value in values}
+            found.others[name] = (len(unique), values[-1])
     return found
 
 
-def _same(one: Any, two: Any) -> bool:
-    return type(one) is type(two) and (one is two or one == two or repr(one) == repr(two))
+def _are_same(values: Sequence[Any]) -> bool:
+    """Whether values of one type are the same; NaN is like NaN."""
+    first = values[0]
+    return values.count(first) == len(values) or all(value == first or repr(value) == repr(first) for value in values)
 
 
 def _metric(name: str, values: Sequence[Any]) -> Metric:
-    finite = [value for value in values if isinstance(value, int) or math.isfinite(value)]
+    finite = [value for value in values if type(value) is int or math.isfinite(value)]
     if not finite:
         return Metric(name, len(values), values[0], values[-1], None, None, "")
     return Metric(name, len(values), finite[0], finite[-1], min(finite), max(finite), sparkline(finite))

@@ -11,7 +11,7 @@ from xetrack.log.values import decode
 from xetrack.tables.base import Selection
 from xetrack.tables.duckdb_cells import SQL_TYPES, DoesNotFit, duckdb_cell, series
 from xetrack.tables.duckdb_layers import ROW, Layers
-from xetrack.tables.frames import comparable, value
+from xetrack.tables.frames import comparable, python_rows
 from xetrack.tables.layout import FIXED, OVERFLOW, Column, quote
 
 if TYPE_CHECKING:
@@ -114,15 +114,9 @@ class DuckdbReading:
         found = self.conn.execute(sql, values).fetchall()
         if last:
             found.reverse()
-        kinds = ["text", "text", *(column.type for column in stored)]
-        rows = []
-        for row in found:
-            cells = [_python(cell, kind) for cell, kind in zip(row, kinds, strict=False)]
-            if more:
-                keys = msgspec.json.decode(row[-1]) if row[-1] else {}
-                cells += [_python(_text_or_cell(keys.get(column.key), column), column.type) for column in more]
-            rows.append(tuple(cells))
-        return rows
+        if more:
+            found = [(*row[:-1], *_taken_apart(row[-1], more)) for row in found]
+        return python_rows(found, ["text", "text", *(column.type for column in [*stored, *more])])
 
     def find(self, table: str, column: Column | str, wire: Any, run: str | None) -> list[tuple[int, str]]:
         layers = self.layers[table]
@@ -177,9 +171,10 @@ def _text_or_cell(wire: Any, column: Column) -> Any:
         return duckdb_cell(wire, column.type, "VARCHAR")
 
 
-def _python(cell: Any, kind: str) -> Any:
-    """The Python value of a cell: as DuckDB gives it, unless it is the text of something."""
-    return value(cell, kind) if isinstance(cell, str) else cell
+def _taken_apart(overflow: str | None, columns: Sequence[Column]) -> list[Any]:
+    """The cells of these columns in the overflow of a row."""
+    keys = msgspec.json.decode(overflow) if overflow else {}
+    return [_text_or_cell(keys.get(column.key), column) for column in columns]
 
 
 def _equals(name: str, sql_type: str, kind: str, wire: Any) -> tuple[str, list[Any]]:

@@ -66,6 +66,26 @@ def value(cell: Any, kind: str) -> Any:
     return cell if convert is None else convert(cell)
 
 
+def python_columns(rows: Sequence[Sequence[Any]], kinds: Sequence[str]) -> list[Sequence[Any]]:
+    """The Python values of stored rows, column by column; a column of such values is taken as it is."""
+    columns = list(zip(*rows, strict=True)) or [()] * len(kinds)
+    return [_python_values(cells, kind) for cells, kind in zip(columns, kinds, strict=True)]
+
+
+def python_rows(rows: list[tuple[Any, ...]], kinds: Sequence[str]) -> list[tuple[Any, ...]]:
+    """The Python values of stored rows."""
+    if _FROM_CELL.keys().isdisjoint(kinds):
+        return rows
+    return list(zip(*python_columns(rows, kinds), strict=True))
+
+
+def _python_values(cells: Sequence[Any], kind: str) -> Sequence[Any]:
+    known = {PYTHON_TYPES[kind], type(None)}
+    if kind not in _FROM_CELL or known.issuperset(map(type, cells)):
+        return cells
+    return [cell if type(cell) in known else value(cell, kind) for cell in cells]
+
+
 def stitched(more: Sequence[Column]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
     """Takes the overflow, the last cell of a row, apart into the cells of these columns."""
 

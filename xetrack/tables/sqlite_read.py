@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from xetrack.log.cells import cell
 from xetrack.tables.base import Selection
-from xetrack.tables.frames import comparable, frame, stitched, value
+from xetrack.tables.frames import comparable, frame, python_rows, stitched
 from xetrack.tables.layout import FIXED, OVERFLOW, Column, quote
 
 if TYPE_CHECKING:
@@ -95,9 +95,8 @@ class SqliteReading:
         found = self.conn.run(sql, [*values, -1 if limit is None else min(limit, _MOST), min(offset, _MOST)]).fetchall()
         if last:
             found.reverse()
-        rows = map(stitched(more), found) if more else found
-        kinds = ["text", "text", *(column.type for column in ordered)]
-        return [tuple(map(value, row, kinds)) for row in rows]
+        rows = list(map(stitched(more), found)) if more else found
+        return python_rows(rows, ["text", "text", *(column.type for column in ordered)])
 
     def find(self, table: str, column: Column | str, wire: Any, run: str | None) -> list[tuple[int, str]]:
         where, values = _of_run(run)
