@@ -101,20 +101,18 @@ def _rebase(
 
 def _replace(one: TablePlan, source: Source, target: Target, report: RebaseReport) -> None:
     """Add the event that hides the rows whose key the source has, if there are any, and count."""
-    with scratch_folder() as folder:
-        theirs, ours = folder / "source", folder / "onto"
-        theirs.mkdir()
-        ours.mkdir()
-        with (
-            Replay(source.log, one.table, theirs) as coming,
-            Replay(one.log, one.table, ours, one.seen.copy()) as standing,
-        ):
-            columns = [coming.column(key).key for key in report.keys]
-            # Where there is nothing, nothing is replaced, and no column can be missing.
-            is_bare = len(standing.columns) == len(FIXED)
-            own_columns = columns if is_bare else [standing.column(key).key for key in report.keys]
-            held, arriving = _arriving(one, coming, standing, columns, report)
-            rows = _replaced(one, target, standing, own_columns, held, arriving, report)
+    with (
+        scratch_folder() as theirs,
+        scratch_folder() as ours,
+        Replay(source.log, one.table, theirs) as coming,
+        Replay(one.log, one.table, ours, one.seen.copy()) as standing,
+    ):
+        columns = [coming.column(key).key for key in report.keys]
+        # Where there is nothing, nothing is replaced, and no column can be missing.
+        is_bare = len(standing.columns) == len(FIXED)
+        own_columns = columns if is_bare else [standing.column(key).key for key in report.keys]
+        held, arriving = _arriving(one, coming, standing, columns, report)
+        rows = _replaced(one, target, standing, own_columns, held, arriving, report)
     report.rows_replaced = len(rows)
     if rows:
         own = OwnEvents(one)
