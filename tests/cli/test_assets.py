@@ -174,3 +174,19 @@ def test_no_command_runs_the_code_of_an_object(call: Call, store: str, tmp_path:
     ):
         assert call(*command).exit_code == 0, command
     assert out.exists() and not mark.exists()
+
+
+def test_ls_as_it_was_knows_no_later_asset(call: Call, store: str) -> None:
+    with Tracker(store, track_id="calm-otter-1") as tracker:
+        tracker.log({"early": frozenset({1})})
+    before = Reader(store).history().event_id[0]
+    with Tracker(store, track_id="calm-otter-1") as tracker:
+        tracker.log({"late": frozenset({2})})
+    keys = [row["keys"] for row in json.loads(call("assets", "ls", store, f"--at={before}", "--json").stdout)]
+    assert keys == [["early"]]
+
+
+@pytest.mark.parametrize("verb", [("ls",), ("du",), ("delete", "model")])
+def test_table_that_is_not_there_is_told(call: Call, store: str, hashes: dict[str, str], verb: tuple[str, ...]) -> None:
+    result = call("assets", verb[0], store, *verb[1:], "--table=metric")
+    assert (result.exit_code, result.stdout) == (3, "") and "metrics" in result.stderr

@@ -142,10 +142,10 @@ def test_environment_names_the_store_and_an_argument_goes_first(
     monkeypatch.setenv("XETRACK_DB", store)
     assert call("ls", "epoch").stdout == "0\n1\n2\n0\n"
     assert call("ls", "--n=1").stdout == "timestamp\n"
-    assert call("set", "label", "good", "--track-id", "bold-lynx-2").stdout == "1 rows changed\n"
-    assert call("set", "--track-id", "bold-lynx-2", "score", "-1").stdout == "1 rows changed\n"
+    assert call("set", "label", "good", "--track-id", "bold-lynx-2").stdout == "1 row changed\n"
+    assert call("set", "--track-id", "bold-lynx-2", "score", "-1").stdout == "1 row changed\n"
     assert call("sql", "SELECT count(*) AS n FROM events", "--csv").stdout == "n\n4\n"
-    assert call("delete", "bold-lynx-2").stdout == "1 rows deleted\n"
+    assert call("delete", "bold-lynx-2").stdout == "1 row deleted\n"
     assert call("ls", other, "x").stdout == "1\n"  # it is there, though its name has no suffix
     absent = call("head", str(tmp_path / "absent.db"))
     assert absent.exit_code == 3 and "absent.db" in absent.stderr

@@ -38,7 +38,7 @@ def test_condition_chooses_the_rows(call: Call, store: str) -> None:
 
 def test_condition_and_run_both_apply(call: Call, store: str) -> None:
     args = ("label", "good", "--where-key=epoch", "--where-value=0", "--track-id=bold-lynx-2")
-    assert call("set", store, *args).stdout == "1 rows changed\n"
+    assert call("set", store, *args).stdout == "1 row changed\n"
 
 
 def test_condition_that_matches_nothing_changes_nothing(call: Call, store: str) -> None:

@@ -29,7 +29,7 @@ def test_event_of_any_table_is_found_unless_one_is_named(call: Call, store: str)
 def test_deleted_run_is_brought_back(call: Call, store: str) -> None:
     call("delete", store, "bold-lynx-2")
     result = call("undo", store, "--run", "bold-lynx-2")
-    assert "undone: run.deleted" in result.stdout and "1 rows changed" in result.stdout
+    assert "undone: run.deleted" in result.stdout and "1 row changed" in result.stdout
     assert call("undo", store, "--run", "bold-lynx-2").exit_code == 3
     result = call("undo", store, "--run", "bold-lynx")
     assert (result.exit_code, "bold-lynx-2" in result.stderr) == (3, True)

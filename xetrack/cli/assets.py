@@ -10,8 +10,8 @@ import typer
 
 from xetrack.cli.asking import ask
 from xetrack.cli.commands import command
-from xetrack.cli.options import AsJson, At, Db, EngineName, Output, Place, TableName, opened_store
-from xetrack.cli.output import Format, print_json, print_rows
+from xetrack.cli.options import AsJson, At, Db, EngineName, Output, Place, TableName, opened_store, require_table
+from xetrack.cli.output import Format, counted, print_json, print_rows
 from xetrack.cli.progress import Quiet, progress
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ def _opened(db: str, engine: str | None, table: str | None = None, at: str | Non
     from xetrack.read.assets import AssetsView
 
     with opened_store(db, engine, table, at) as (store, handle):
+        if table is not None:
+            require_table(store, handle.name)
         yield AssetsView(handle, AssetEvents(store.log))
 
 
@@ -45,7 +47,7 @@ def ls(place: Place, output: Output) -> None:
     `references` counts the cells that hold it, `stored_bytes` is empty where its bytes are not in this store.
     """
     nested = output.format in (Format.JSON, Format.JSONL)
-    with _opened(place.db, place.engine, place.table) as assets:
+    with _opened(place.db, place.engine, place.table, place.at) as assets:
         rows = [
             (
                 info.hash,
@@ -122,7 +124,7 @@ def gc(
         young = sum(waste.young for waste in found)
         going = len(found) - young
         if going and not dry_run:
-            ask("xt assets gc", f"Delete {going} files for good?", yes)
+            ask("xt assets gc", f"Delete {counted(going, 'file')} for good?", yes)
         with progress("Deleting", db, quiet=quiet):
             gone = assets.gc(dry_run=dry_run)
     freed_bytes = sum(waste.stored_bytes for waste in gone)
@@ -133,14 +135,14 @@ def gc(
     if gone:
         rows = [(waste.hash, waste.reason, waste.stored_bytes, waste.path) for waste in gone]
         print_rows(["hash", "reason", "stored_bytes", "path"], rows, Format.TABLE)
-    typer.echo(f"{'would free' if dry_run else 'freed'} {freed_bytes} bytes, files: {len(gone)}")
+    typer.echo(f"{'would free' if dry_run else 'freed'} {counted(freed_bytes, 'byte')}, files: {len(gone)}")
     if young:
         typer.echo(f"younger than an hour and left alone, files: {young}")
 
 
 def du(place: Place, output: Output) -> None:
     """Print how many files assets take and how many bytes, by what they are needed for."""
-    with _opened(place.db, place.engine, place.table) as assets:
+    with _opened(place.db, place.engine, place.table, place.at) as assets:
         usage = assets.usage()
     rows = [(state, count, stored_bytes) for state, (count, stored_bytes) in usage.items()]
     total = ("total", sum(row[1] for row in rows), sum(row[2] for row in rows))

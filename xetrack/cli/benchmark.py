@@ -8,7 +8,7 @@ import typer
 
 from xetrack.cli.commands import command
 from xetrack.cli.options import AsJson, At, Db, EngineName, TableName
-from xetrack.cli.output import print_json, visible
+from xetrack.cli.output import counted, print_json, visible
 from xetrack.config import Settings
 
 Split = Annotated[str | None, typer.Option("--split", metavar="COLUMN", help="Column that says the split of a row.")]
@@ -42,14 +42,14 @@ def validate(
     if as_json:
         print_json(report.to_dict())
     else:
-        typer.echo(f"{report.rows} rows in {report.runs} runs of table {report.table!r}")
+        typer.echo(f"{counted(report.rows, 'row')} in {counted(report.runs, 'run')} of table {report.table!r}")
         for problem in report.problems:
             typer.echo(visible(f"{problem.check}: {problem.message}"))
             for example in problem.examples:
                 typer.echo(visible(f"    {_shown(example)}"))
         for name, reason in report.skipped.items():
             typer.echo(f"{name}: not checked, {reason}", err=True)
-        typer.echo("ok" if report.ok else f"{len(report.problems)} problems")
+        typer.echo("ok" if report.ok else counted(len(report.problems), "problem"))
     if not report.ok:
         raise typer.Exit(1)
 

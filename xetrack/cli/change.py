@@ -14,7 +14,7 @@ import typer
 from xetrack.cli import completion
 from xetrack.cli.commands import command
 from xetrack.cli.options import AsJson, Db, EngineName, TableName, TrackId, opened_reader, opened_table
-from xetrack.cli.output import print_json
+from xetrack.cli.output import counted, print_json
 from xetrack.cli.rows import require_run
 from xetrack.errors import InvalidArgument
 
@@ -77,7 +77,7 @@ def set_(
     if as_json:
         print_json({"rows_changed": count})
     else:
-        typer.echo(f"{count} rows changed")
+        typer.echo(f"{counted(count, 'row')} changed")
 
 
 def delete(
@@ -92,7 +92,7 @@ def delete(
     if as_json:
         print_json({"rows_deleted": count})
     else:
-        typer.echo(f"{count} rows deleted")
+        typer.echo(f"{counted(count, 'row')} deleted")
 
 
 _WORDS: dict[str, Any] = {"true": True, "True": True, "false": False, "False": False, "null": None, "None": None}

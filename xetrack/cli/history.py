@@ -10,7 +10,7 @@ import typer
 from xetrack.cli import completion
 from xetrack.cli.commands import command
 from xetrack.cli.options import AsJson, Db, EngineName, Output, Place, TableName, TrackId, opened_reader, opened_store
-from xetrack.cli.output import Format, print_json
+from xetrack.cli.output import Format, counted, print_json
 from xetrack.cli.rows import require_run
 from xetrack.errors import InvalidArgument
 
@@ -113,7 +113,7 @@ def undo(
     else:
         for undone_id, kind in done.kinds.items():
             typer.echo(f"undone: {kind} {undone_id}")
-        typer.echo(f"{done.rows_changed} rows changed by {done.event_id}")
+        typer.echo(f"{counted(done.rows_changed, 'row')} changed by {done.event_id}")
 
 
 def protect(
@@ -130,7 +130,7 @@ def protect(
     if as_json:
         print_json({"track_id": track_id, "protected": not unprotect, "rows": count})
     else:
-        typer.echo(f"{track_id} is {'no longer ' if unprotect else ''}protected: {count} rows")
+        typer.echo(f"{track_id} is {'no longer ' if unprotect else ''}protected: {counted(count, 'row')}")
 
 
 def _require_table(db: str, name: str, tables: list[str]) -> None:

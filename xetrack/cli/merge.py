@@ -10,7 +10,7 @@ import typer
 
 from xetrack.cli.commands import command
 from xetrack.cli.options import AsJson, TableName, names_of
-from xetrack.cli.output import Format, print_json, print_rows
+from xetrack.cli.output import Format, counted, print_json, print_rows
 from xetrack.cli.progress import Quiet, progress
 from xetrack.errors import InvalidArgument, MergeConflict
 
@@ -186,4 +186,4 @@ def copy(
     if as_json:
         print_json({"rows_copied": count})
     else:
-        typer.echo(f"{count} rows copied")
+        typer.echo(f"{counted(count, 'row')} copied")

@@ -229,13 +229,18 @@ def opened_table(db: str, engine: str | None, table: str | None, at: str | None 
     Raises:
         TableNotFound: the store has others; they are named.
     """
+    with opened_store(db, engine, table, at) as (store, handle):
+        require_table(store, handle.name)
+        yield handle
+
+
+def require_table(store: Store, name: str) -> None:
+    """Raise ``TableNotFound`` if the store has tables, but not this one."""
     from xetrack.errors import TableNotFound
 
-    with opened_store(db, engine, table, at) as (store, handle):
-        names = store.tables()
-        if names and handle.name not in names:
-            raise TableNotFound(handle.name, db, names)
-        yield handle
+    names = store.tables()
+    if names and name not in names:
+        raise TableNotFound(name, store.db, names)
 
 
 def opened_reader(db: str, engine: str | None, table: str | None) -> Reader:

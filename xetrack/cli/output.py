@@ -203,6 +203,15 @@ def _short(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) and math.isfinite(value) else _as_text(value)
 
 
+def counted(count: int, noun: str) -> str:
+    """A number and what it counts.
+
+    >>> counted(1, "row"), counted(1200, "row")
+    ('1 row', '1,200 rows')
+    """
+    return f"{count:,} {noun if count == 1 else f'{noun}s'}"
+
+
 def visible(text: str) -> str:
     """One line without control characters: a stored value must not steer a terminal."""
     if text.isprintable():

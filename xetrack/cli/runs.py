@@ -11,7 +11,7 @@ import typer
 from xetrack.cli import completion
 from xetrack.cli.commands import command
 from xetrack.cli.options import Count, Output, Place, names_of
-from xetrack.cli.output import Format, print_json
+from xetrack.cli.output import Format, counted, print_json
 
 if TYPE_CHECKING:
     from xetrack.read.runs import RunInfo
@@ -155,7 +155,8 @@ def _print_sections(document: dict[str, Any]) -> None:
             print_rows(columns, rows, Format.TABLE)
 
     ended = f", ended {document['ended']:%Y-%m-%d %H:%M:%S}" if document["ended"] else ""
-    typer.echo(f"{document['track_id']}: {document['state']}, {document['rows']} rows in table {document['table']}")
+    rows = counted(document["rows"], "row")
+    typer.echo(f"{document['track_id']}: {document['state']}, {rows} in table {document['table']}")
     typer.echo(f"started {document['started']:%Y-%m-%d %H:%M:%S}{ended}, {document['duration_s']:.6g} s")
     section("Parameters", ["name", "value"], [[name, value] for name, value in document["parameters"].items()])
     facts = ["first", "last", "min", "max", "trend"]

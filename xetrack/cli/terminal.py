@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from xetrack.cli.output import counted
 from xetrack.config import forces_color
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
     hidden = [name for place, name in enumerate(columns) if place not in shown]
     if hidden:
         sys.stdout.flush()
-        typer.echo(f"{len(hidden)} more columns: {', '.join(hidden)} (--columns chooses)", err=True)
+        typer.echo(f"{counted(len(hidden), 'more column')}: {', '.join(hidden)} (--columns chooses)", err=True)
 
 
 def _fitting(widths: Sequence[int], room: int) -> list[int]:

@@ -14,6 +14,7 @@ import typer
 
 from xetrack.cli.commands import command
 from xetrack.cli.options import AsJson, names_of
+from xetrack.cli.output import counted
 
 if TYPE_CHECKING:
     from xetrack.read.watch import Batch, Watcher
@@ -151,9 +152,9 @@ class _Status:
         active = sum(run.state == "running" for run in runs_of(store, table))
         row = next(iter(table.records(limit=1, last=True)), {})
         metrics = [f"{key}={value:.4g}" for key, value in row.items() if type(value) in (int, float)]
-        return f"{active} runs active  {' '.join(metrics[:_SHOWN_METRICS])}"
+        return f"{counted(active, 'run')} active  {' '.join(metrics[:_SHOWN_METRICS])}"
 
     def end(self) -> None:
         if not self._as_json:
             total = sum(self._totals.values())
-            sys.stderr.write(("\n" if sys.stderr.isatty() else "") + f"stopped at {total:,} rows\n")
+            sys.stderr.write(("\n" if sys.stderr.isatty() else "") + f"stopped at {counted(total, 'row')}\n")
