@@ -19,7 +19,7 @@ from xetrack.log.log import FileLog
 from xetrack.store import open_store
 
 pytest.importorskip("pyarrow")
-pytest.importorskip("duckdb")
+duckdb = pytest.importorskip("duckdb")
 
 ROWS = 900
 DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
@@ -52,7 +52,7 @@ def runs(log: FileLog) -> tuple[int, list[Event]]:
     """How many rows come by column, and all events in their order."""
     starts = {segment.name: 0 for segment in log.segments("default")}
     by_column, events = 0, []
-    for run in log.merged("default", starts, columns=True):
+    for run in log.merged("default", starts, columns=duckdb.connect):
         by_column += len(run.columns or ())
         events += run.columns.events() if run.columns is not None else run.events
     return by_column, events
@@ -133,7 +133,7 @@ def test_a_damaged_line_in_the_middle_is_counted_and_all_others_read(log: FileLo
     lines = path.read_bytes().split(b"\n")
     lines[450] = lines[450].replace(b"name 4", b"name 5")
     path.write_bytes(b"\n".join(lines))
-    merged = log.merged("default", {segment.name: 0}, columns=True)
+    merged = log.merged("default", {segment.name: 0}, columns=duckdb.connect)
     assert sum(run.damaged for run in merged) == 1
     assert len(assert_alike(log)) == ROWS - 1
 
@@ -148,7 +148,7 @@ def test_a_line_that_checks_but_holds_no_event_is_damage(log: FileLog) -> None:
     body = lines[450].replace(b'"run":"run-1"', b'"run":7')[:-18]
     lines[450] = b'%b,"crc":"%08x"}' % (body, crc32(body))
     path.write_bytes(b"\n".join(lines))
-    assert sum(run.damaged for run in log.merged("default", {segment.name: 0}, columns=True)) == 1
+    assert sum(run.damaged for run in log.merged("default", {segment.name: 0}, columns=duckdb.connect)) == 1
     assert len(assert_alike(log)) == ROWS - 1
 
 
@@ -160,7 +160,7 @@ def test_rows_of_two_writers_at_the_same_time_are_put_in_order(log: FileLog) -> 
         for writer in writers:
             writer.append_row(f"run-{step % 2}", plain(step))
     starts = {segment.name: 0 for segment in log.segments("default")}
-    merged = [run.columns for run in log.merged("default", starts, columns=True) if run.columns is not None]
+    merged = [run.columns for run in log.merged("default", starts, columns=duckdb.connect) if run.columns is not None]
     assert any(len(columns.writers) == 2 for columns in merged)
     assert runs(log)[1] == plainly(log)
     assert_alike(log)
@@ -210,16 +210,15 @@ def test_chunks_that_never_fit_are_tried_less_and_less(log: FileLog, monkeypatch
     class Counting(Parser):
         tries = 0
 
-        def submit(self, raw: bytes, line_count: int, kinds: dict[str, str]) -> Any:
+        def submit(self, raw: bytes, kinds: dict[str, str]) -> Any:
             self.tries += 1
-            return super().submit(raw, line_count, kinds)
+            return super().submit(raw, kinds)
 
     monkeypatch.setattr("xetrack.log.columns._AHEAD_BYTES", 1)
-    monkeypatch.setattr("xetrack.log.log.CHUNK_BYTES", 100_000)
     fill(log, lambda step: {"x": 1 if step % 50 else {"$float": "NaN"}, "pad": "x" * 100}, 10 * ROWS)
     (segment,) = log.segments("default")
-    with closing(Counting()) as parser:
-        chunks = list(by_columns(log.scan("default", segment.name, decoded=False), parser))
+    with closing(Counting(duckdb.connect)) as parser:
+        chunks = list(by_columns(log.scan("default", segment.name, undecoded=lambda: 100_000), parser))
     assert len(chunks) > 20
     assert all(chunk.decoded for chunk in chunks)
     assert 1 < parser.tries < len(chunks) // 3

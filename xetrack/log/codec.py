@@ -123,12 +123,6 @@ class Jsonl:
                 pass
         return self._split_slowly(lines, consumed)
 
-    def check(self, buffer: bytes) -> Split | None:
-        """As ``split``, but without the events, if every line checks; else None."""
-        consumed = buffer.rfind(b"\n") + 1
-        lines = _whole_lines(buffer[:consumed])
-        return Split([], consumed, [], len(lines)) if _all_check(lines) else None
-
     def _split_slowly(self, lines: list[bytes], consumed: int) -> Split:
         events: list[Event] = []
         damaged: list[Damage] = []
@@ -252,10 +246,6 @@ class Msgpack:
         return frame
 
     # -- reading
-
-    def check(self, buffer: bytes) -> Split | None:
-        """None: records are always decoded."""
-        return None
 
     def split(self, buffer: bytes, at_end: bool = True) -> Split:
         """The events of the whole records in ``buffer``.

@@ -1,4 +1,4 @@
-"""Rows of a segment as Arrow columns, made from checked lines without an event for each.
+"""Rows of a segment as Arrow columns, made from its lines without an event for each.
 
 For long stretches of rows with plain values, in tables that take columns. Whatever
 is unusual (a tag, a list, an unknown field, another kind of value) makes a chunk be
@@ -8,15 +8,13 @@ decoded event by event instead: what comes out is the same, only sooner (law 7).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from xetrack.log.cells import MAX_PLAIN_INT
-from xetrack.log.clock import MAX_CLOCK_US
 from xetrack.log.codec import jsonl
 from xetrack.log.events import Event, RowLogged, event_key
+from xetrack.log.plain import ROW, JsonReader, checked_ends, read_rows, stretches
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,12 +22,13 @@ if TYPE_CHECKING:
 
     from xetrack.log.log import Chunk
 
-_ROW = b'{"kind":"row.logged",'
 #: Fewer lines are decoded as soon as they are made columns.
 MIN_LINES = 256
 _MAX_KEYS = 256
 #: So much is made columns ahead of who reads them, while he is busy with those before.
-_AHEAD_BYTES = 32 << 20
+_AHEAD_BYTES = 64 << 20
+_PIECE_BYTES, _LEAST_PIECE_BYTES = 8 << 20, 1 << 20
+_THREADS = 2
 #: After chunks that did not fit, the next ones are decoded without a try: one, two, four … of them.
 _MAX_PAUSE = 64
 _KINDS: dict[type, str] = {type(None): "null", bool: "bool", int: "int", float: "float", str: "text"}
@@ -158,38 +157,115 @@ def joined(parts: Sequence[Columns]) -> Columns | None:
 
 
 class Parser:
-    """Makes columns in a thread of its own, as long as it is open; without one where the program is ending."""
+    """Makes columns in threads of its own, as long as it is open; without one where the program is ending.
 
-    def __init__(self) -> None:
+    ``connect`` gives connections of DuckDB's, which it closes.
+    """
+
+    def __init__(self, connect: Callable[[], Any]) -> None:
+        self._connect = connect
         self._pool: ThreadPoolExecutor | None = None
-        #: Bytes of the lines that were read ahead, of all segments.
-        self.waiting = 0
+        #: Those that no thread is using.
+        self._readers: list[JsonReader] = []
+        #: Segments that are being read, and bytes of their lines that were read ahead.
+        self.sources = self.waiting = 0
 
-    def submit(self, raw: bytes, line_count: int, kinds: dict[str, str]) -> Future[Columns | None]:
+    def piece_bytes(self) -> int:
+        """How much of a segment to read at a time: more is faster, but all that are open share the memory."""
+        return min(max(_AHEAD_BYTES // max(self.sources, 1), _LEAST_PIECE_BYTES), _PIECE_BYTES)
+
+    def submit(self, raw: bytes, known: dict[str, str]) -> Future[_Parsed]:
+        """Begin with whole lines; ``known`` are the columns to expect beside those of the first row."""
+        if self._pool is None and len(raw) < _LEAST_PIECE_BYTES:
+            return self._now(raw, known)
         if self._pool is None:
-            import pyarrow.json  # noqa: F401  # not for the first time in the thread
+            import numpy  # noqa: F401  # not for the first time in a thread
+            import pyarrow.compute  # noqa: F401
 
-            self._pool = ThreadPoolExecutor(1, "xetrack-columns")
+            self._pool = ThreadPoolExecutor(_THREADS, "xetrack-columns")
         try:
-            return self._pool.submit(parse, raw, line_count, kinds)
+            return self._pool.submit(self._parse, raw, known)
         except RuntimeError:  # no thread can be had any more
-            done: Future[Columns | None] = Future()
-            done.set_result(parse(raw, line_count, kinds))
-            return done
+            return self._now(raw, known)
+
+    def _now(self, raw: bytes, known: dict[str, str]) -> Future[_Parsed]:
+        done: Future[_Parsed] = Future()
+        done.set_result(self._parse(raw, known))
+        return done
+
+    def _parse(self, raw: bytes, known: dict[str, str]) -> _Parsed:
+        try:
+            reader = self._readers.pop()
+        except IndexError:
+            reader = JsonReader(self._connect())
+        parsed = _parse(raw, known, reader)
+        self._readers.append(reader)
+        return parsed
 
     def close(self) -> None:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
+        while self._readers:
+            self._readers.pop().close()
+
+
+class _Parsed(NamedTuple):
+    """Stretches of lines, from which byte to before which, with their columns; None for those to be decoded.
+
+    ``failed`` if columns were not to be had where there are rows enough.
+    """
+
+    parts: list[tuple[int, int, Columns | None]]
+    failed: bool
+
+
+def _parse(raw: bytes, known: dict[str, str], reader: JsonReader) -> _Parsed:
+    """All lines as columns, else long stretches of rows, and what stands before, between and behind them."""
+    ends = checked_ends(raw, reader)
+    if ends is None:
+        return _Parsed([(0, len(raw), None)], True)
+    columns = _columns(raw, ends, known, reader)
+    if columns is not None:
+        return _Parsed([(0, len(raw), columns)], False)
+    parts: list[tuple[int, int, Columns | None]] = []
+    failed = False
+    for first, last, is_rows in stretches(raw, ends):
+        start, end = int(ends[first - 1]) + 1 if first else 0, int(ends[last - 1]) + 1
+        long = is_rows and last - first >= MIN_LINES
+        columns = (
+            _columns(raw[start:end], ends[first:last] - start, known, reader)
+            if long and end - start < len(raw)
+            else None
+        )
+        failed = failed or (long and columns is None)
+        if columns is None and parts and parts[-1][2] is None:
+            start = parts.pop()[0]
+        parts.append((start, end, columns))
+    return _Parsed(parts, failed)
+
+
+def _columns(raw: bytes, ends: np.ndarray, known: dict[str, str], reader: JsonReader) -> Columns | None:
+    kinds = _kinds_of(raw, known) if len(ends) >= MIN_LINES and raw.startswith(ROW) else None
+    rows = None if kinds is None else read_rows(raw, ends, kinds, reader)
+    return None if rows is None else Columns(*rows, [(_Lines(raw), 0, len(ends))])
 
 
 class _Ahead(NamedTuple):
     chunk: Chunk
-    columns: Future[Columns | None] | None
+    parsed: Future[_Parsed] | None
 
 
 def by_columns(chunks: Iterator[Chunk], parser: Parser) -> Iterator[Chunk]:
-    """The chunks of one segment; those that are not decoded come with columns, or decoded after all."""
+    """The chunks of one segment; what was not decoded comes with columns, or decoded after all."""
+    parser.sources += 1
+    try:
+        yield from _by_columns(chunks, parser)
+    finally:
+        parser.sources -= 1
+
+
+def _by_columns(chunks: Iterator[Chunk], parser: Parser) -> Iterator[Chunk]:
     known: dict[str, str] = {}
     ahead: deque[_Ahead] = deque()
     pause = skip = 0
@@ -198,58 +274,42 @@ def by_columns(chunks: Iterator[Chunk], parser: Parser) -> Iterator[Chunk]:
         while more and (not ahead or parser.waiting < _AHEAD_BYTES):
             chunk = next(chunks, None)
             more = chunk is not None
-            for part in _cut(chunk) if chunk is not None else ():
-                columns = None
-                if not part.decoded and not skip and (kinds := _kinds_of(part.raw, known)) is not None:
-                    columns = parser.submit(part.raw, part.line_count, kinds)
-                elif not part.decoded:
+            if chunk is not None:
+                tried = not chunk.decoded and not skip and _is_long(chunk.raw)
+                ahead.append(_Ahead(chunk, parser.submit(chunk.raw, known) if tried else None))
+                parser.waiting += len(chunk.raw)
+                if not chunk.decoded:
                     skip = max(skip - 1, 0)
-                parser.waiting += len(part.raw)
-                ahead.append(_Ahead(part, columns))
         if not ahead:
             return
-        part, future = ahead.popleft()
-        parser.waiting -= len(part.raw)
-        made = None if future is None else future.result()
-        if made is not None:
-            pause = 0
-            yield part._replace(columns=made)
+        chunk, future = ahead.popleft()
+        parser.waiting -= len(chunk.raw)
+        if chunk.decoded:
+            yield chunk
             continue
-        if not part.decoded:
-            part = _decoded(part)
-            known = _learn(part.events) or known
-            if future is not None:
-                skip = pause = min(max(2 * pause, 1), _MAX_PAUSE)
-        yield part
+        parsed = future.result() if future is not None else _Parsed([(0, len(chunk.raw), None)], False)
+        for start, end, columns in parsed.parts:
+            part = chunk._replace(start=chunk.start + start, end=chunk.start + end, raw=chunk.raw[start:end])
+            if columns is None:
+                part = _decoded(part)
+                known = _learn(part.events) or known
+            yield part._replace(columns=columns)
+        if parsed.failed:
+            skip = pause = min(max(2 * pause, 1), _MAX_PAUSE)
+        elif future is not None:
+            pause = 0
 
 
-def _cut(chunk: Chunk) -> list[Chunk]:
-    """A chunk as long stretches of rows, and what stands before, between and behind them, decoded."""
-    raw = chunk.raw
-    if chunk.decoded or (chunk.line_count >= MIN_LINES and raw.count(_ROW) == chunk.line_count):
-        return [chunk]
-    stretches: list[tuple[bool, list[bytes]]] = []
-    for rows, lines in groupby(raw.split(b"\n")[:-1], lambda line: line.startswith(_ROW)):
-        stretch = list(lines)
-        long = rows and len(stretch) >= MIN_LINES
-        if not long and stretches and not stretches[-1][0]:
-            stretches[-1][1].extend(stretch)
-        else:
-            stretches.append((long, stretch))
-    parts, start = [], chunk.start
-    for long, stretch in stretches:
-        piece = b"\n".join([*stretch, b""])
-        part = chunk._replace(start=start, end=start + len(piece), line_count=len(stretch), raw=piece)
-        parts.append(part if long else _decoded(part))
-        start = part.end
-    return parts
+def _is_long(raw: bytes) -> bool:
+    """Whether there may be rows enough in it."""
+    return len(raw) >= _LEAST_PIECE_BYTES or raw.count(b"\n") >= MIN_LINES
 
 
 def _decoded(chunk: Chunk) -> Chunk:
-    """A chunk whose lines all check with its events; ``line`` of what is damaged counts from its own start."""
-    found = jsonl.split(chunk.raw, checked=True)
+    """A chunk with its events; ``line`` of what is damaged counts from its own start."""
+    found = jsonl.split(chunk.raw)
     damaged = [damage._replace(offset=chunk.start + damage.offset) for damage in found.damaged]
-    return chunk._replace(events=found.events, damaged=damaged, decoded=True)
+    return chunk._replace(events=found.events, damaged=damaged, line_count=found.lines, decoded=True)
 
 
 def _kinds_of(raw: bytes, known: dict[str, str]) -> dict[str, str] | None:
@@ -291,100 +351,3 @@ def _both(one: str, two: str | None) -> str | None:
     if one == "null":
         return two
     return "float" if {one, two} == {"int", "float"} else None
-
-
-def parse(raw: bytes, line_count: int, kinds: dict[str, str]) -> Columns | None:
-    """Checked lines of rows as columns of these kinds; None unless every value has its kind and all is as usual."""
-    import numpy as np
-    import pyarrow as pa
-    from pyarrow import json
-
-    types = {"null": pa.null(), "bool": pa.bool_(), "int": pa.int64(), "float": pa.float64(), "text": pa.string()}
-    text, number = pa.string(), pa.int64()
-    schema = pa.schema(
-        [
-            ("kind", text),
-            ("id", text),
-            ("clock", number),
-            ("wall", number),
-            ("run", text),
-            ("data", pa.struct([(key, types[kind]) for key, kind in kinds.items()])),
-            ("batch", number),
-            ("timestamp", text),
-            ("source", text),
-            ("crc", text),
-        ]
-    )
-    if not raw.isascii():
-        try:
-            raw.decode()
-        except UnicodeDecodeError:
-            return None
-    try:
-        table = json.read_json(
-            pa.BufferReader(raw),
-            json.ReadOptions(use_threads=False, block_size=len(raw) + 1),
-            json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error"),
-        )
-    except (pa.ArrowException, UnicodeDecodeError):
-        return None
-    if len(table) != line_count or any(column.num_chunks != 1 for column in table.columns):
-        return None
-    fields = {name: table.column(name).chunk(0) for name in schema.names}
-    if any(fields[name].null_count for name in ("kind", "id", "clock", "run", "data")):
-        return None
-    if not _all_alike(fields.pop("kind"), "row.logged"):
-        return None
-    clocks = fields.pop("clock").to_numpy()
-    if clocks[0] < 0 or clocks[-1] > MAX_CLOCK_US or (clocks[1:] < clocks[:-1]).any():
-        return None
-    origins = _origins(fields.pop("id"), clocks)
-    if origins is None:
-        return None
-    writers, codes, seqs = origins
-    data = dict(zip(kinds, fields.pop("data").flatten(), strict=True))
-    for key, kind in kinds.items():
-        if kind in ("int", "float") and not _safe(data[key], np):
-            return None
-    kept = {name: fields[name] for name in ("run", "wall", "timestamp")}
-    return Columns(clocks, seqs, writers, codes, kept, data, [(_Lines(raw), 0, line_count)])
-
-
-def _all_alike(array: Any, text: str) -> bool:
-    return bool(array.dictionary_encode().dictionary.to_pylist() == [text])
-
-
-def _safe(array: Any, np: Any) -> bool:
-    """Whether all numbers are such that a double holds an integer as well: none past 2**53, NaN or infinite."""
-    numbers = (array.fill_null(0) if array.null_count else array).to_numpy()
-    return bool((np.abs(numbers) <= MAX_PLAIN_INT).all()) and (
-        numbers.dtype.kind != "i" or bool((numbers >= -MAX_PLAIN_INT).all())
-    )
-
-
-def _origins(ids: Any, clocks: Any) -> tuple[list[str], Any, Any] | None:
-    """Writers, who wrote each row, and seqs; None for ids that are none, or not in order where clocks are equal."""
-    import numpy as np
-
-    (writer, dash, seq), last = ids[0].as_py().rpartition("-"), ids[len(ids) - 1].as_py()
-    if dash and writer and seq.isascii() and seq.isdecimal():
-        first = int(seq)
-        expected = (f"{writer.replace('%', '%%')}-%d" * len(ids)) % tuple(range(first, first + len(ids)))
-        if last == f"{writer}-{first + len(ids) - 1}":
-            start, stop = np.frombuffer(ids.buffers()[1], np.int32, len(ids) + 1, 4 * ids.offset)[[0, -1]]
-            if ids.buffers()[2][start:stop].to_pybytes() == expected.encode():
-                return [writer], None, np.arange(first, first + len(ids))
-    parts = [id.rpartition("-") for id in ids.to_pylist()]
-    if not all(writer and seq.isascii() and seq.isdecimal() for writer, _, seq in parts):
-        return None
-    writers = sorted({writer for writer, _, _ in parts})
-    rank = {writer: code for code, writer in enumerate(writers)}
-    codes = np.array([rank[writer] for writer, _, _ in parts])
-    try:
-        seqs = np.array([int(seq) for _, _, seq in parts], np.int64)
-    except (OverflowError, ValueError):
-        return None
-    alike = np.flatnonzero(clocks[1:] == clocks[:-1])
-    behind, before = alike + 1, alike
-    ordered = (codes[behind] > codes[before]) | ((codes[behind] == codes[before]) & (seqs[behind] > seqs[before]))
-    return (writers, codes if len(writers) > 1 else None, seqs) if bool(ordered.all()) else None

@@ -57,11 +57,11 @@ class SegmentInfo(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """Some events of a segment, in its order: ``line_count`` whole lines from ``start`` to ``end``.
+    """Some events of a segment, in its order: whole lines from ``start`` to ``end``, ``line_count`` of them if decoded.
 
     Offsets are of uncompressed bytes. ``line`` of a damage counts from where the scan began.
     ``raw`` are the bytes between them, as a scan found them; only where ``decoded`` is false do they hold events
-    that are not in ``events``: those are in ``columns``, or nowhere yet.
+    that are not in ``events``: those are in ``columns``, or nowhere yet, and unchecked.
     """
 
     events: list[Event]
@@ -138,13 +138,19 @@ class Log(ABC):
         """The uncompressed bytes of a segment, None if it is not there any more."""
 
     def scan(
-        self, table: str, name: str, offset: int = 0, end: int | None = None, *, decoded: bool = True
+        self,
+        table: str,
+        name: str,
+        offset: int = 0,
+        end: int | None = None,
+        *,
+        undecoded: Callable[[], int] | None = None,
     ) -> Iterator[Chunk]:
         """Events of one segment from an offset on, about a megabyte at a time.
 
         Whole lines only: what follows the last chunk's end is not there yet, or
-        torn. Nothing for a segment that is gone. Not ``decoded``, chunks whose lines
-        all check come without their events.
+        torn. Nothing for a segment that is gone. With ``undecoded``, lines of JSON come
+        as they are, unchecked, and so many bytes at a time as it says.
 
         Raises:
             FormatTooNew: its header names a format of a later release.
@@ -155,12 +161,18 @@ class Log(ABC):
             if file is None:
                 return
             with file:
-                yield from self._scan(table, name, file, offset, end, decoded)
+                yield from self._scan(table, name, file, offset, end, undecoded)
         except OSError as error:
             raise storage_error(error, self.where(table, name)) from error
 
     def _scan(
-        self, table: str, name: str, file: BinaryIO, offset: int, end: int | None, decoded: bool
+        self,
+        table: str,
+        name: str,
+        file: BinaryIO,
+        offset: int,
+        end: int | None,
+        undecoded: Callable[[], int] | None,
     ) -> Iterator[Chunk]:
         if end is not None and end <= offset:
             return  # it looks shorter than it was read: for a moment, on a network file system
@@ -173,7 +185,7 @@ class Log(ABC):
             unpacking_failed = str(error)
         while not at_end:
             # A line longer than a chunk: read more at a time, or each piece is searched again.
-            wanted = max(CHUNK_BYTES, len(rest))
+            wanted = max(CHUNK_BYTES if undecoded is None else undecoded(), len(rest))
             if end is not None:
                 wanted = min(wanted, end - position - len(rest))
             try:
@@ -184,12 +196,18 @@ class Log(ABC):
             if b"\0" in piece and codec is jsonl and self._may_be_filled_in(table, name):
                 # Lines have no zeros: this is a stretch of which only what is behind it came so far.
                 piece, at_end = piece[: piece.index(b"\0")], True
+            if undecoded is not None and codec is jsonl and not unpacking_failed and (cut := piece.rfind(b"\n") + 1):
+                raw, rest = b"".join((rest, memoryview(piece)[:cut])), piece[cut:]
+                if position == 0:
+                    self._check_header(table, name, codec.split(raw[: raw.index(b"\n") + 1]))
+                advanced(len(raw), "bytes")
+                yield Chunk([], position, position + len(raw), [], 0, raw, decoded=False)
+                position += len(raw)
+                continue
             buffer = rest + piece if rest else piece
-            checked = None if decoded else codec.check(buffer)
-            found = codec.split(buffer, at_end) if checked is None else checked
+            found = codec.split(buffer, at_end)
             if position == 0 and found.lines:
-                first = found if checked is None else codec.split(buffer[: buffer.index(b"\n") + 1])
-                self._check_header(table, name, first)
+                self._check_header(table, name, found)
             rest = buffer[found.consumed :]
             damaged = [
                 Damage(position + damage.offset, damage.length, damage.reason, line + damage.line)
@@ -201,9 +219,7 @@ class Log(ABC):
             if found.consumed or damaged:
                 raw = buffer[: found.consumed]
                 advanced(found.consumed, "bytes")
-                yield Chunk(
-                    found.events, position, position + found.consumed, damaged, found.lines, raw, checked is None
-                )
+                yield Chunk(found.events, position, position + found.consumed, damaged, found.lines, raw)
             position += found.consumed
             line += found.lines
 
@@ -282,7 +298,12 @@ class Log(ABC):
             return True
 
     def merged(
-        self, table: str, starts: dict[str, int], ends: dict[str, int] | None = None, *, columns: bool = False
+        self,
+        table: str,
+        starts: dict[str, int],
+        ends: dict[str, int] | None = None,
+        *,
+        columns: Callable[[], Any] | None = None,
     ) -> Merged:
         """All events of these segments from these offsets on, in total order.
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 from bisect import bisect_right
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from operator import attrgetter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xetrack.log.codec import Damage
 from xetrack.log.columns import Columns, Parser, by_columns, joined
@@ -50,18 +50,23 @@ class Run(NamedTuple):
 class Merged:
     """Iterates over runs; ``damaged`` lists what could not be read so far, with its segment.
 
-    With ``columns``, rows may come as columns, which needs pyarrow and a thread
-    while the iterator is open: close it.
+    With ``columns``, which gives connections of DuckDB's, rows may come as columns: that
+    needs pyarrow, and threads while the iterator is open: close it.
     """
 
     def __init__(
-        self, log: Log, table: str, starts: dict[str, int], ends: dict[str, int], columns: bool = False
+        self,
+        log: Log,
+        table: str,
+        starts: dict[str, int],
+        ends: dict[str, int],
+        columns: Callable[[], Any] | None = None,
     ) -> None:
         self._log = log
         self._table = table
         self._starts = starts
         self._ends = ends
-        self._parser = Parser() if columns else None
+        self._parser = Parser(columns) if columns is not None else None
         self.damaged: list[tuple[str, Damage]] = []
 
     def __iter__(self) -> Generator[Run, None, None]:
@@ -137,7 +142,7 @@ class _Source:
         if (table, name) in log.unsorted:
             self._chunks = _as_one(log.scan(table, name, offset, end), offset)
         elif parser is not None:
-            self._chunks = by_columns(log.scan(table, name, offset, end, decoded=False), parser)
+            self._chunks = by_columns(log.scan(table, name, offset, end, undecoded=parser.piece_bytes), parser)
         else:
             self._chunks = log.scan(table, name, offset, end)
         self._events: list[Event] | Columns = []

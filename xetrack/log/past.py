@@ -171,7 +171,13 @@ class PastLog(Log):
         return self.upto is None or event_key(event) <= self.upto or isinstance(event, PayloadRedacted)
 
     def scan(
-        self, table: str, name: str, offset: int = 0, end: int | None = None, *, decoded: bool = True
+        self,
+        table: str,
+        name: str,
+        offset: int = 0,
+        end: int | None = None,
+        *,
+        undecoded: Callable[[], int] | None = None,
     ) -> Iterator[Chunk]:
         for chunk in self.scan_whole(table, name, offset, end):
             clocks = list(map(_clock, chunk.events))

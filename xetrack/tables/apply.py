@@ -114,7 +114,7 @@ class Pass:
         Without an end, a program that logs faster than rows are written would never be caught up with.
         """
         self.offsets.update(starts)
-        with closing(iter(self.log.merged(self.table, starts, ends, columns=self.backend.columnar))) as runs:
+        with closing(iter(self.log.merged(self.table, starts, ends, columns=self.backend.json_connection))) as runs:
             self._project(runs)
 
     def _project(self, runs: Iterator[Run]) -> None:

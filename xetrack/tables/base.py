@@ -7,7 +7,7 @@ between ``begin`` and ``commit`` are one transaction, bookkeeping included.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
@@ -82,7 +82,7 @@ class Rows(NamedTuple):
 
 
 class ColumnRows(NamedTuple):
-    """Rows on their way into a table as Arrow arrays, for a backend that is ``columnar``.
+    """Rows on their way into a table as Arrow arrays, for a backend with a ``json_connection``.
 
     Cells are null, bool, int64, double or string, in columns of a type that holds them as they are.
     """
@@ -105,8 +105,11 @@ class Backend(Protocol):
     """Tables of one store in one engine. Not thread-safe: its owner holds a lock."""
 
     limit: int
-    #: Whether it takes rows as Arrow arrays too.
-    columnar: bool
+
+    @property
+    def json_connection(self) -> Callable[[], Any] | None:
+        """Gives connections of DuckDB's to read JSON by, where it takes rows as Arrow arrays too."""
+        ...
 
     @staticmethod
     def diagnose(error: Exception) -> Ailment | None:
@@ -149,7 +152,7 @@ class Backend(Protocol):
 
     def insert(self, table: str, rows: Rows) -> None: ...
     def insert_columns(self, table: str, rows: ColumnRows) -> None:
-        """Rows as Arrow arrays, if it is ``columnar``."""
+        """Rows as Arrow arrays, if it has a ``json_connection``."""
         ...
 
     def set_cells(self, table: str, column: Column, wire: Any, run: str | None, rows: Sequence[int] | None) -> int:

@@ -43,7 +43,6 @@ class DuckdbTables(DuckdbReading, Native):
     """The tables of one store for one process; ``path`` None: in memory only."""
 
     limit = 4000
-    columnar = True
     #: A log of so many bytes is projected into a file, a smaller one in memory.
     large_bytes = 32 << 20
     #: Cells that are copied without a thought, when a store is flushed or closed.
@@ -92,6 +91,10 @@ class DuckdbTables(DuckdbReading, Native):
         except BaseException:
             self._let_go()
             raise
+
+    def json_connection(self) -> Any:
+        """A connection to the instance in memory; who asked for it closes it."""
+        return self.conn.cursor()
 
     def _let_go(self) -> None:
         """Drop the instance. It goes with the last cursor of it: closing would end what a user is fetching."""
@@ -412,8 +415,14 @@ class DuckdbTables(DuckdbReading, Native):
     def _hold(self, table: str, arrays: dict[str, Any]) -> None:
         held = self._pending.setdefault(table, [])
         held.append(arrays)
-        if sum(len(one[ROW]) for one in held) >= _BATCH_ROWS or len(held) >= _BATCH_PARTS:
+        surplus = sum(len(one[ROW]) for one in held) - _BATCH_ROWS
+        if surplus >= 0 or len(held) >= _BATCH_PARTS:
+            cut = len(arrays[ROW]) - surplus
+            if 0 < surplus < len(arrays[ROW]):
+                held[-1] = {name: array_.slice(0, cut) for name, array_ in arrays.items()}
             self._flush(table)
+            if 0 < surplus < len(arrays[ROW]):
+                self._hold(table, {name: array_.slice(cut) for name, array_ in arrays.items()})
 
     def _flush_all(self) -> None:
         for table in list(self._pending):

@@ -83,7 +83,7 @@ class SqliteTables(SqliteReading):
     """The tables of one store in one SQLite file, or in memory (``path`` None)."""
 
     limit = 1900
-    columnar = False
+    json_connection = None
 
     def __init__(self, path: Path | None, *, limit: int | None = None) -> None:
         self.path = path
