@@ -91,6 +91,16 @@ class InvalidValue(UsageError):
         self.key, self.reason = key, reason
 
 
+class EventTooLarge(UsageError):
+    """An event whose line would be longer than any line may be."""
+
+    message = "The event would be a line of {size_bytes} bytes; none may be longer than {max_bytes}."
+    hint = "Nothing of it was written. Keep what is large as an object or a file, which have no limit (docs/assets.md)."
+
+    def __init__(self, size_bytes: int, max_bytes: int, /) -> None:
+        self.size_bytes, self.max_bytes = size_bytes, max_bytes
+
+
 class ReservedKey(UsageError):
     """A key whose column belongs to xetrack."""
 

@@ -18,13 +18,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import msgspec
 
 from xetrack.errors import InvalidArgument, MissingExtra
 from xetrack.exchange.contents import STDIN, Contents, Wish
 from xetrack.log import values
+from xetrack.log.codec import MAX_LINE_BYTES
 from xetrack.log.imported import ImportedRow, clock_of
 from xetrack.log.old_database import parsed
 from xetrack.track.lines import restored
@@ -34,7 +35,12 @@ _FLOATS = {"NaN": math.nan, "nan": math.nan, "Infinity": math.inf, "-Infinity": 
 _FLOATS["-inf"] = -math.inf
 _BOOLS = {"true": True, "false": False, "True": True, "False": False}
 #: A cell may be as long as a text in a log.
-_MAX_CELL = 1 << 30
+_MAX_CELL = MAX_LINE_BYTES
+#: A packed file may unpack to this, or to so many times its size, whichever is more; a row counts for so much at least.
+_FREE_BYTES = 64 << 20
+_ROW_BYTES = 256
+_BATCH_ROWS = 4096
+_MAX_RATIO = 200
 
 
 def read(path: Path, wish: Wish) -> Contents:
@@ -87,18 +93,68 @@ def _opened(path: Path) -> Iterator[IO[str]]:
     if str(path) == STDIN:
         yield io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", newline="")
         return
-    raw: IO[bytes]
+    raw: IO[bytes] | io.RawIOBase
     if path.name.lower().endswith(".gz"):
-        raw = gzip.open(path)  # type: ignore[assignment]  # reads as a file of bytes does
+        raw = _Unpacked(gzip.open(path), path)
     elif path.name.lower().endswith(".zst"):
         import zstandard
 
         packed = path.open("rb")  # closed with its reader
-        raw = zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True, closefd=True)
+        raw = _Unpacked(zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True, closefd=True), path)
     else:
         raw = path.open("rb")
-    with raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text:
+    with raw, io.TextIOWrapper(cast(IO[bytes], raw), encoding="utf-8-sig", newline="") as text:
         yield text
+
+
+class _Room:
+    """How much a file may unpack to: a little, or a multiple of its size. Rows count, however short they are."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._left = max(_FREE_BYTES, _MAX_RATIO * path.stat().st_size)
+
+    def take(self, size_bytes: int) -> None:
+        """Count what was unpacked.
+
+        Raises:
+            InvalidArgument: it is out of proportion.
+        """
+        self._left -= size_bytes
+        if self._left < 0:
+            raise InvalidArgument(
+                "source",
+                f"{self._path.name} unpacks to more than {_MAX_RATIO} times its size, which honest rows never do; "
+                "where they are, unpack them into a plain file first",
+            )
+
+
+class _Unpacked(io.RawIOBase):
+    """A stream of unpacked bytes that ends with an error where there are too many."""
+
+    def __init__(self, stream: Any, path: Path) -> None:
+        self._stream, self._room = stream, _Room(path)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self._stream.read(len(buffer))
+        self._room.take(len(piece) + _ROW_BYTES * piece.count(b"\n"))
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+def _lines(file: IO[str], path: Path) -> Iterator[str]:
+    """Lines with their ends; none is longer than one of a log may be."""
+    while line := file.readline(MAX_LINE_BYTES):
+        if len(line) == MAX_LINE_BYTES:
+            raise InvalidArgument("source", f"{path.name} has a line of more than {MAX_LINE_BYTES >> 20} MiB")
+        yield line
 
 
 # -- formats -----------------------------------------------------------------
@@ -106,7 +162,7 @@ def _opened(path: Path) -> Iterator[IO[str]]:
 
 def _jsonl(file: IO[str], path: Path, left_out: list[str]) -> Iterator[dict[str, Any]]:
     damaged = 0
-    for number, line in enumerate(file, 1):
+    for number, line in enumerate(_lines(file, path), 1):
         if not line.strip():
             continue
         try:
@@ -125,7 +181,7 @@ def _jsonl(file: IO[str], path: Path, left_out: list[str]) -> Iterator[dict[str,
 
 def _csv(file: IO[str], path: Path, delimiter: str) -> tuple[list[str], list[list[str]]]:
     csv.field_size_limit(_MAX_CELL)
-    reader = csv.reader(file, delimiter=delimiter, strict=True)
+    reader = csv.reader(_lines(file, path), delimiter=delimiter, strict=True)
     try:
         names = next(reader, None)
         if names is None:
@@ -199,7 +255,10 @@ def _parquet(path: Path) -> Iterator[dict[str, Any]]:
         raise MissingExtra("Parquet", "arrow") from error
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches():
+            room = _Room(path)
+            for batch in file.iter_batches(_BATCH_ROWS):
+                # A cell of nothing takes room too, once it is a value of a row.
+                room.take(batch.nbytes + batch.num_rows * (_ROW_BYTES + 8 * batch.num_columns))
                 yield from batch.to_pylist()
     except pyarrow.ArrowException as error:
         raise InvalidArgument("source", f"{path.name} is no Parquet file: {error}") from error

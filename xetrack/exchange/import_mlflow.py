@@ -5,6 +5,7 @@ Parameters are texts there, and get the type that all of them have under one nam
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -17,6 +18,10 @@ from xetrack.exchange.import_files import column_type
 from xetrack.log import values
 from xetrack.log.imported import ImportedRow, time_text
 
+_PAIRS = (
+    "SELECT CAST(key AS TEXT), CAST(coalesce(value, '') AS TEXT) FROM {} WHERE run_uuid = ? AND key IS NOT NULL"
+    " ORDER BY {}"
+)
 _STATES = {1: "RUNNING", 2: "SCHEDULED", 3: "FINISHED", 4: "FAILED", 5: "KILLED"}
 
 
@@ -39,7 +44,7 @@ def is_database(path: Path) -> bool:
         with sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True) as conn:
             names = {name for (name,) in conn.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         conn.close()
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeDecodeError):
         return False
     return {"alembic_version", "experiments", "runs", "metrics", "params"} <= names
 
@@ -101,26 +106,30 @@ def _tags(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 def _of_database(path: Path, left_out: list[str]) -> Iterator[_Run]:
     conn = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    conn.text_factory = lambda raw: raw.decode("utf-8", "backslashreplace")
     try:
+        # SQLite holds any type in any column.
         query = (
-            "SELECT run_uuid, coalesce(runs.name, ''), experiments.name, status, start_time FROM runs"
+            "SELECT CAST(run_uuid AS TEXT), CAST(runs.name AS TEXT), CAST(experiments.name AS TEXT),"
+            " CAST(status AS TEXT), CAST(start_time AS INTEGER) FROM runs"
             " LEFT JOIN experiments USING (experiment_id) WHERE runs.lifecycle_stage = 'active'"
         )
         for id, name, experiment, status, started_ms in conn.execute(query).fetchall():
-            run = _Run(id, name, experiment or "", status or "", started_ms or 0)
-            run.params = dict(conn.execute("SELECT key, value FROM params WHERE run_uuid = ? ORDER BY rowid", (id,)))
-            run.tags = _tags(conn.execute("SELECT key, value FROM tags WHERE run_uuid = ? ORDER BY key", (id,)))
+            run = _Run(id or "", name or "", experiment or "", status or "", started_ms or 0)
+            run.params = dict(conn.execute(_PAIRS.format("params", "rowid"), (id,)))
+            run.tags = _tags(conn.execute(_PAIRS.format("tags", "key"), (id,)))
             run.metrics = [
                 (key, float("nan") if is_nan else value, time_ms, step)
                 for key, value, time_ms, step, is_nan in conn.execute(
-                    "SELECT key, value, timestamp, step, is_nan FROM metrics WHERE run_uuid = ?"
-                    " ORDER BY step, timestamp, rowid",
+                    "SELECT CAST(key AS TEXT), CAST(coalesce(value, 'nan') AS REAL), CAST(coalesce(timestamp, 0) AS"
+                    " INTEGER), CAST(coalesce(step, 0) AS INTEGER), is_nan FROM metrics"
+                    " WHERE run_uuid = ? AND key IS NOT NULL ORDER BY step, timestamp, rowid",
                     (id,),
                 )
             ]
             yield run
         (deleted,) = conn.execute("SELECT count(*) FROM runs WHERE lifecycle_stage <> 'active'").fetchone()
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise InvalidArgument("source", f"{path.name} cannot be read as a store of MLflow: {error}") from error
     finally:
         conn.close()
@@ -147,12 +156,12 @@ def _of_folder(path: Path, left_out: list[str]) -> Iterator[_Run]:
                 deleted += 1
                 continue
             status = meta.get("status", "")
-            run = _Run(meta["run_id"], meta.get("run_name", ""), named, status, int(meta.get("start_time", 0)))
-            run.status = _STATES.get(int(status), status) if status.isdecimal() else status
-            run.params = {name: file.read_text(encoding="utf-8") for name, file in _files(folder / "params")}
-            run.tags = _tags((name, file.read_text(encoding="utf-8")) for name, file in _files(folder / "tags"))
+            run = _Run(meta["run_id"], meta.get("run_name", ""), named, status, _whole(meta.get("start_time", "")))
+            run.status = _STATES.get(_whole(status), status)
+            run.params = {name: _text(file) for name, file in _files(folder / "params")}
+            run.tags = _tags((name, _text(file)) for name, file in _files(folder / "tags"))
             for name, file in _files(folder / "metrics"):
-                for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+                for number, line in enumerate(_text(file).splitlines(), 1):
                     parts = line.split()
                     try:
                         run.metrics.append((name, float(parts[1]), int(parts[0]), int(parts[2]) if parts[2:] else 0))
@@ -169,10 +178,19 @@ def _files(folder: Path) -> list[tuple[str, Path]]:
     return [(file.relative_to(folder).as_posix(), file) for file in found]
 
 
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="backslashreplace")
+
+
+def _whole(text: str) -> int:
+    """The whole number that a text says, 0 if it says none."""
+    return int(text) if re.fullmatch("-?[0-9]{1,18}", text) else 0
+
+
 def _meta(file: Path) -> dict[str, str]:
     """The plain entries of a ``meta.yaml``: one to a line, texts perhaps in quotes."""
     found = {}
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for line in _text(file).splitlines():
         name, colon, text = line.partition(":")
         if colon and name.strip() == name:
             text = text.strip()

@@ -94,9 +94,12 @@ def _distinct(cells: dict[str, Any]) -> dict[str, Any]:
 
 def _events(file: Path, harm: list[str]) -> Iterator[bytes]:
     with file.open("rb") as stream:
+        left = file.stat().st_size
         while head := stream.read(_HEAD_BYTES):
             size = struct.unpack("<Q", head[:8])[0] if len(head) == _HEAD_BYTES else _MAX_RECORD
-            event = stream.read(size + 4)[:-4] if size < _MAX_RECORD else b""
+            # A length may say anything: no more is asked for than there is.
+            left -= len(head) + size + 4
+            event = stream.read(size + 4)[:-4] if left >= 0 else b""
             try:
                 if len(event) != size:
                     raise Broken("it ends in a record")

@@ -132,7 +132,7 @@ def _import_old(path: Path, db: str | os.PathLike[str], table: str | None, parse
     tables = None if table is None else [table]
     try:
         adopted = _taken_in(db, lambda log: take_over(path, log, tables=tables, parse=parse, dry_run=dry_run), dry_run)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise StorageFailed(path, str(error)) from error
     return ImportReport(str(path), "xetrack-0.x", dry_run, _counts(adopted.tables), adopted.assets, adopted.harm)
 

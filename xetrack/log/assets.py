@@ -19,7 +19,7 @@ import struct
 import time
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
@@ -82,6 +82,15 @@ class Assets(ABC):
     def put_bytes(self, raw: bytes, *, to_disk: bool = False) -> tuple[str, int]:
         """Store bytes as they are. See ``put``."""
         return self._store(lambda sink: sink.write(raw), to_disk)
+
+    def put_pieces(self, pieces: Callable[[], Iterable[bytes]], *, to_disk: bool = False) -> tuple[str, int]:
+        """Store bytes that come a piece at a time; ``pieces`` is called twice. See ``put``."""
+
+        def feed(sink: _Sink) -> None:
+            for piece in pieces():
+                sink.write(piece)
+
+        return self._store(feed, to_disk)
 
     def copy_from(self, source: Assets, digest: str, *, to_disk: bool = False) -> None:
         """Take over an object of another store, checked on the way and never unpickled.

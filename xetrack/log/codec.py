@@ -2,19 +2,34 @@
 
 Every line carries a CRC-32 of all before it; what does not check is never shown,
 it is reported as ``Damage`` and all else is read (law 8). ``split`` takes whole
-lines only and says how many bytes it used. Layout: docs/format.md, Line.
+lines only and says how many bytes it used. No line is longer or nested deeper than
+docs/format.md, Limits, says: that bounds what a reader holds, whatever the bytes claim.
 """
 
 from __future__ import annotations
 
+import math
+import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 from zlib import crc32
 
 import msgspec
 
-from xetrack.log.events import Event, Known, UnknownEvent, is_event_id
+from xetrack.errors import EventTooLarge
+from xetrack.log.events import (
+    Event,
+    Known,
+    Reading,
+    RowLogged,
+    RunRewound,
+    UnknownEvent,
+    ValueSet,
+    WallTime,
+    are_event_ids,
+    is_event_id,
+)
 
 _START = b'{"kind":'
 _CRC = b',"crc":"'
@@ -24,13 +39,30 @@ _MARKER = b"\xc1XT\n"
 #: Bytes of marker, length and CRC in front of a record's payload.
 _FRAME = 12
 
+#: No line is longer, its end included, and no record of MessagePack whose line would be.
+MAX_LINE_BYTES = 64 << 20
+#: A record may be no shorter than so much of its line: a ``true`` is one byte there and five here.
+_LINE_PER_RECORD = 6
+#: Brackets and braces that may be open at once. A hundred levels of what a user logs are at most 301.
+MAX_NESTING = 320
+#: A line of fewer bytes is no event.
+SHORTEST_BYTES = len(b'{"kind":"x","id":"x-0","clock":0,"crc":"xxxxxxxx"}')
+#: Bytes that may be tried as lines, in a line or stretch that does not check. Honest damage takes a few of them.
+_RESCUE_BYTES = 64 << 20
+
+TOO_LONG = f"it is longer than {MAX_LINE_BYTES >> 20} MiB"
+_TOO_SHORT = "it is too short for an event"
+
 
 #: Makes the line of a row from seq, clock, wall time, run, data and batch.
 Framer = Callable[[int, int, "int | None", bytes, bytes, "int | None"], bytes]
 
 
 class Damage(NamedTuple):
-    """Bytes that are no event: where, how many, why; ``line`` counts from the start of what was read, from 0."""
+    """Bytes that are no event: where, how many, why; ``line`` counts from the start of what was read, from 0.
+
+    Lines too short for an event, one after the other, are one damage.
+    """
 
     offset: int
     length: int
@@ -52,8 +84,8 @@ class _Any(msgspec.Struct, gc=False):
 
     kind: str
     id: str
-    clock: int
-    wall: int | None = None
+    clock: Reading
+    wall: WallTime | None = None
 
 
 class Jsonl:
@@ -74,11 +106,11 @@ class Jsonl:
 
         Raises:
             UnicodeEncodeError: a text in it has a lone surrogate.
+            EventTooLarge: the line would be longer than one may be.
         """
         if isinstance(event, UnknownEvent):
             return event.raw + b"\n"
-        body = self._encode(event)[:-1]
-        return b'%b,"crc":"%08x"}\n' % (body, crc32(body))
+        return _line(self._encode(event))
 
     def encode_data(self, value: Any) -> bytes:
         """A part of an event on its own, for ``row_framer``."""
@@ -99,6 +131,8 @@ class Jsonl:
                 body = plain % (seq, clock_us, run, data)
             else:
                 body = batched % (seq, clock_us, run, data, batch)
+            if len(body) > MAX_LINE_BYTES - _TAIL - 1:
+                raise EventTooLarge(len(body) + _TAIL + 1, MAX_LINE_BYTES)
             return b'%b,"crc":"%08x"}\n' % (body, crc32(body))
 
         return frame
@@ -116,70 +150,91 @@ class Jsonl:
         if consumed != len(buffer):
             buffer = buffer[:consumed]
         lines = _whole_lines(buffer)
-        if checked or _all_check(lines):
+        if checked or (_all_may_be(lines, consumed) and _all_check(lines)):
             try:
-                return Split(self._decoder.decode_lines(buffer), consumed, [], len(lines))
-            except (msgspec.DecodeError, UnicodeDecodeError):
+                events = self._decoder.decode_lines(buffer)
+                if are_event_ids([event.id for event in events]) and not _may_nest(buffer, len(lines)):
+                    return Split(events, consumed, [], len(lines))
+            except _UNREADABLE:
                 pass
         return self._split_slowly(lines, consumed)
+
+    def is_due(self, start: bytes, size: int, piece: bytes) -> bool:
+        """Whether ``split`` can use something of ``size`` bytes that begin with ``start`` and end with ``piece``."""
+        return b"\n" in piece
 
     def _split_slowly(self, lines: list[bytes], consumed: int) -> Split:
         events: list[Event] = []
         damaged: list[Damage] = []
         offset = 0
+        #: Where lines too short for an event begin, offset and number, while one follows the other.
+        short: tuple[int, int] | None = None
         for number, line in enumerate(lines):
-            event = self.decode(line)
-            if event is not None:
+            if len(line) < SHORTEST_BYTES:
+                short = short or (offset, number)
+                offset += len(line) + 1
+                continue
+            if short is not None:
+                damaged.append(Damage(short[0], offset - short[0], _TOO_SHORT, short[1]))
+                short = None
+            if len(line) >= MAX_LINE_BYTES:
+                damaged.append(Damage(offset, len(line) + 1, TOO_LONG, number))
+            elif (event := self.decode(line)) is not None:
                 events.append(event)
             else:
-                rescued, gaps = self._rescue(line)
-                events += rescued
-                for start, end in gaps:
-                    reason = "its line end is another byte" if start and end == start + 1 else self._reason(line)
-                    damaged.append(Damage(offset + start, end - start, reason, number))
+                done = 0
+                for start, end, event in self.inside(line):
+                    if start > done:
+                        reason = "its line end is another byte" if done and start == done + 1 else self._reason(line)
+                        damaged.append(Damage(offset + done, start - done, reason, number))
+                    events.append(event)
+                    done = end
+                if done < len(line):
+                    damaged.append(Damage(offset + done, len(line) - done, self._reason(line), number))
             offset += len(line) + 1
+        if short is not None:
+            damaged.append(Damage(short[0], offset - short[0], _TOO_SHORT, short[1]))
         return Split(events, consumed, damaged, len(lines))
 
     def decode(self, line: bytes) -> Event | None:
         """The event of a line without its end, None if the line does not check."""
         body = line[:-_TAIL]
-        if line[-_TAIL:] != b',"crc":"%08x"}' % crc32(body):
+        if line[-_TAIL:] != b',"crc":"%08x"}' % crc32(body) or len(line) >= MAX_LINE_BYTES:
+            return None
+        if _may_nest(line, 1) and _is_too_deep(line):
             return None
         try:
             event: Event = self._decoder.decode(line)
-            return event
-        except (msgspec.DecodeError, UnicodeDecodeError):
+            return event if is_event_id(event.id) else None
+        except _UNREADABLE:
             pass
         try:
             other = self._other.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except _UNREADABLE:
             return None
         return _unknown(other, line)
 
-    def _rescue(self, line: bytes) -> tuple[list[Event], list[tuple[int, int]]]:
-        """Events in a line that lost line ends joined, and the stretches that are none.
+    def inside(self, line: bytes) -> Iterator[tuple[int, int, Event]]:
+        """Start, end and event of each whole line in one that does not check, in order.
 
         A line end that became another byte leaves two whole lines with that
-        byte in between. Both begin with the kind, both end with a CRC.
+        byte in between. Both begin with the kind, both end with a CRC. Of bytes that
+        look like thousands of lines and are none, not all are tried.
         """
-        events: list[Event] = []
-        gaps: list[tuple[int, int]] = []
-        ends = [place + _TAIL for place in _all(line, _CRC)]
+        left = _RESCUE_BYTES
         done = 0
         for start in _all(line, _START):
             if start < done:
                 continue
-            for end in ends:
-                event = self.decode(line[start:end]) if end > start + _TAIL else None
-                if event is not None:
-                    if start > done:
-                        gaps.append((done, start))
-                    events.append(event)
+            for place in _all(line, _CRC, start + 1):
+                end = place + _TAIL
+                left -= end - start
+                if left < 0:
+                    return
+                if (event := self.decode(line[start:end])) is not None:
+                    yield start, end, event
                     done = end
                     break
-        if done < len(line) or not line:
-            gaps.append((done, len(line)))
-        return events, gaps
 
     def _reason(self, line: bytes) -> str:
         if line[-_TAIL : -_TAIL + len(_CRC)] != _CRC or line[-2:] != b'"}':
@@ -214,6 +269,7 @@ class Msgpack:
 
         Raises:
             UnicodeEncodeError: a text in it has a lone surrogate.
+            EventTooLarge: its line would be longer than one may be.
         """
         if isinstance(event, UnknownEvent):
             fields = msgspec.json.decode(event.raw)
@@ -247,6 +303,11 @@ class Msgpack:
 
     # -- reading
 
+    def is_due(self, start: bytes, size: int, piece: bytes) -> bool:
+        """See ``Jsonl.is_due``."""
+        end = _record_end(start, 0)
+        return end is None or size >= end
+
     def split(self, buffer: bytes, at_end: bool = True) -> Split:
         """The events of the whole records in ``buffer``.
 
@@ -268,7 +329,9 @@ class Msgpack:
                     break
                 following = self._next_record(buffer, offset + 1)
                 if following is None:
-                    break
+                    if at_end:
+                        break
+                    following = _first_unfinished(buffer, offset + 1)
                 damaged.append(Damage(offset, following - offset, self._reason(buffer, offset, end), count))
                 offset = following
             count += 1
@@ -282,23 +345,29 @@ class Msgpack:
     def decode(self, payload: bytes) -> Event | None:
         """The event of a record's payload, None if it holds none."""
         try:
+            _require_room(payload)
             event: Event = self._decoder.decode(payload)
-            return event
-        except (msgspec.DecodeError, UnicodeDecodeError):
+            return event if is_event_id(event.id) and _says_json(event) else None
+        except _UNREADABLE:
             pass
         try:
             other = self._other.decode(payload)
-            body = msgspec.json.encode(msgspec.msgpack.decode(payload))[:-1]
-        except (msgspec.DecodeError, UnicodeDecodeError):
+            line = _line(msgspec.json.encode(msgspec.msgpack.decode(payload)))[:-1]
+        except (*_UNREADABLE, TypeError):
             return None
-        return _unknown(other, b'%b,"crc":"%08x"}' % (body, crc32(body)))
+        return None if _is_too_deep(line) else _unknown(other, line)
 
     def _next_record(self, buffer: bytes, start: int) -> int | None:
-        """Where the next record begins that checks."""
+        """Where the next record begins that checks. Of thousands that do not, not all are tried."""
+        left = _RESCUE_BYTES
         for offset in _all(buffer, _MARKER, start):
             end = _record_end(buffer, offset)
-            if end is not None and end <= len(buffer) and _checks(buffer, offset, end):
-                return offset
+            if end is not None and end <= len(buffer):
+                left -= end - offset
+                if left < 0:
+                    return None
+                if _checks(buffer, offset, end):
+                    return offset
         return None
 
     def _reason(self, buffer: bytes, offset: int, end: int | None) -> str:
@@ -326,12 +395,95 @@ def _whole_lines(buffer: bytes) -> list[bytes]:
     return lines
 
 
+def _all_may_be(lines: list[bytes], size_bytes: int) -> bool:
+    """Whether no line is longer than one may be, nor all of them too short for events."""
+    if size_bytes > MAX_LINE_BYTES and max(map(len, lines)) >= MAX_LINE_BYTES:
+        return False
+    return len(lines) * SHORTEST_BYTES < size_bytes
+
+
 def _all_check(lines: list[bytes]) -> bool:
     crcs = tuple(map(crc32, [line[:-_TAIL] for line in lines]))
     return b"".join([line[-_TAIL:] for line in lines]) == (b',"crc":"%08x"}' * len(lines)) % crcs
 
 
+def _line(encoded: bytes) -> bytes:
+    """The line of an event that was encoded, with its CRC and its end.
+
+    Raises:
+        EventTooLarge: it would be longer than one may be.
+    """
+    body = encoded[:-1]
+    if len(body) > MAX_LINE_BYTES - _TAIL - 1:
+        raise EventTooLarge(len(body) + _TAIL + 1, MAX_LINE_BYTES)
+    return b'%b,"crc":"%08x"}\n' % (body, crc32(body))
+
+
+def _may_nest(buffer: bytes, line_count: int) -> bool:
+    """Whether so much is opened in these lines that one may be nested too deep."""
+    return buffer.count(b"[") + buffer.count(b"{") > 2 * line_count + MAX_NESTING - 2
+
+
+def _is_too_deep(line: bytes) -> bool:
+    """Whether more brackets and braces are open at once than may be, in JSON outside of its texts."""
+    depth = 0
+    for token in _TOKENS.finditer(line):
+        if token[0] in b"[{":
+            depth += 1
+            if depth > MAX_NESTING:
+                return True
+        elif token[0] in b"]}":
+            depth -= 1
+    return False
+
+
+#: What opens and closes, and texts, in which nothing does.
+_TOKENS = re.compile(rb'[\[\]{}]|"(?:[^"\\]|\\.)*"')
+#: What msgspec raises for bytes that are no event, or nested deeper than Python goes.
+_UNREADABLE = (msgspec.MsgspecError, UnicodeError, RecursionError, EventTooLarge)
+_SCALARS = frozenset((str, int, bool, type(None)))
+
+
+def _says_json(event: Event) -> bool:
+    """Whether an event in MessagePack says what a line can: no bytes, no NaN, texts as keys, not nested too deep."""
+    if isinstance(event, RowLogged):
+        return _is_json(event.data.values(), 2)
+    if isinstance(event, ValueSet):
+        return _is_json([event.value], 1)
+    return not isinstance(event, RunRewound) or _is_json([event.condition], 1)
+
+
+def _is_json(values: Iterable[Any], depth: int) -> bool:
+    for value in values:
+        kind = type(value)
+        if kind is float:
+            if not math.isfinite(value):
+                return False
+        elif kind is list or kind is dict:
+            if depth >= MAX_NESTING or (kind is dict and not all(type(key) is str for key in value)):
+                return False
+            if not _is_json(value if kind is list else value.values(), depth + 1):
+                return False
+        elif kind not in _SCALARS:
+            return False
+    return True
+
+
+def _require_room(payload: bytes) -> None:
+    """Refuse what is too large as a line, of an event in MessagePack.
+
+    Raises:
+        EventTooLarge: see there.
+    """
+    if len(payload) > MAX_LINE_BYTES - _FRAME:
+        raise EventTooLarge(len(payload) + _FRAME, MAX_LINE_BYTES)
+    if len(payload) > MAX_LINE_BYTES // _LINE_PER_RECORD - _TAIL:
+        _line(msgspec.json.encode(msgspec.msgpack.decode(payload)))
+
+
 def _record(payload: bytes) -> bytes:
+    if len(payload) > MAX_LINE_BYTES // _LINE_PER_RECORD - _TAIL:
+        _require_room(payload)
     length = struct.pack(">I", len(payload))
     return b"".join((_MARKER, length, struct.pack(">I", crc32(payload, crc32(length))), payload))
 
@@ -345,7 +497,18 @@ def _record_end(buffer: bytes, offset: int) -> int | None:
         return offset + _FRAME if _MARKER.startswith(buffer[offset : offset + 4]) else None
     if buffer[offset : offset + 4] != _MARKER:
         return None
-    return offset + _FRAME + int.from_bytes(buffer[offset + 4 : offset + 8], "big")
+    length = int.from_bytes(buffer[offset + 4 : offset + 8], "big")
+    return offset + _FRAME + length if length <= MAX_LINE_BYTES - _FRAME else None
+
+
+def _first_unfinished(buffer: bytes, start: int) -> int:
+    """Where a record may begin that goes on past the end of the buffer; the end if none does."""
+    for offset in _all(buffer, _MARKER, start):
+        end = _record_end(buffer, offset)
+        if end is not None and end > len(buffer):
+            return offset
+    ends = range(max(len(buffer) - len(_MARKER) + 1, start), len(buffer))
+    return next((offset for offset in ends if _MARKER.startswith(buffer[offset:])), len(buffer))
 
 
 def _checks(buffer: bytes, offset: int, end: int) -> bool:
@@ -368,7 +531,7 @@ _NAMES = {variant.__struct_config__.tag for variant in Known.__args__}
 
 def _unknown(other: _Any, raw: bytes) -> UnknownEvent | None:
     """An event of a kind of a newer release; None where a known kind does not hold what it must."""
-    if other.kind in _NAMES or not is_event_id(other.id) or not 0 <= other.clock < 2**52:
+    if other.kind in _NAMES or not is_event_id(other.id):
         return None
     return UnknownEvent(id=other.id, clock=other.clock, wall=other.wall, kind_name=other.kind, raw=raw)
 

@@ -19,10 +19,10 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from xetrack.errors import storage_error
-from xetrack.log.codec import codec_for, jsonl
+from xetrack.log.codec import MAX_LINE_BYTES, codec_for, jsonl
 from xetrack.log.events import Event, PayloadRedacted, PayloadStub, WriterStarted, event_key
 from xetrack.log.finished import has_ended
-from xetrack.log.hints import Source, hint_with, seal, unpacked_bytes
+from xetrack.log.hints import Source, hint_with, seal
 from xetrack.log.liveness import Origin, is_dead
 from xetrack.log.log import FileLog, SegmentInfo
 from xetrack.log.packs import Draft, drafted, lines_of
@@ -156,7 +156,7 @@ def _readable(
     for segment in sorted(segments, key=lambda segment: (segment.mtime_ns, segment.name)):
         is_pack = len(segment.name.partition(".")[0]) == 64
         if segment.name.endswith(".zst"):
-            if segment.size >= pack_bytes * _SMALL or unpacked_bytes(log, table, segment.name) >= pack_bytes * _SMALL:
+            if segment.size >= pack_bytes * _SMALL or _unpacks_to(log, table, segment.name, pack_bytes * _SMALL):
                 continue
         elif not is_pack:
             reason = _unfinished(log, table, segment, in_git)
@@ -171,6 +171,15 @@ def _readable(
             left(segment, "it is damaged: see `xt verify`")
         elif content.lines:
             yield content
+
+
+def _unpacks_to(log: FileLog, table: str, name: str, size_bytes: float) -> bool:
+    """Whether a compressed pack holds so many bytes of lines, whatever its frames say of it."""
+    for piece in log.pieces(table, name):
+        size_bytes -= len(piece)
+        if size_bytes <= 0:
+            return True
+    return False
 
 
 def _unfinished(log: FileLog, table: str, segment: SegmentInfo, in_git: bool) -> str | None:
@@ -228,9 +237,10 @@ def _rest_is_damage(log: FileLog, table: str, segment: SegmentInfo, end: int) ->
     """Whether the bytes after the last whole line are more than a torn last line."""
     if segment.name.endswith(".zst"):
         return False
-    rest = log.read(table, segment.name, end)
+    rest = log.read(table, segment.name, end, MAX_LINE_BYTES)
     is_pack = len(segment.name.partition(".")[0]) == 64
-    return bool(rest) and (is_pack or codec_for(segment.name).is_damage(rest))
+    is_damage = is_pack or len(rest) == MAX_LINE_BYTES or codec_for(segment.name).is_damage(rest)
+    return bool(rest) and is_damage
 
 
 def _is_whole(log: FileLog, table: str, segment: SegmentInfo) -> bool:

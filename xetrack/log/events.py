@@ -8,6 +8,7 @@ ranges of seqs; ``ranges.py`` reads them. Nothing here does I/O.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 import msgspec
@@ -15,6 +16,8 @@ import msgspec
 from xetrack.log.clock import MAX_CLOCK_US
 
 Reading = Annotated[int, msgspec.Meta(ge=0, le=MAX_CLOCK_US)]
+#: A wall clock before 1970 is a clock set back.
+WallTime = Annotated[int, msgspec.Meta(ge=-(2**53) + 1, le=2**53 - 1)]
 Ids = dict[str, str]
 
 
@@ -23,7 +26,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
 
     id: str
     clock: Reading
-    wall: int | None = None
+    wall: WallTime | None = None
 
 
 class WriterStarted(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag="writer.started"):
@@ -233,7 +236,17 @@ def event_key(event: Event) -> tuple[int, str, int]:
     return event.clock, writer, int(seq)
 
 
+#: A writer and a count; counts have up to 15 digits, so that every engine holds them.
+_EVENT_ID = r"[^\n]+-[0-9]{1,15}"
+_is_id = re.compile(_EVENT_ID).fullmatch
+_are_ids = re.compile(rf"(?:{_EVENT_ID}\n)*").fullmatch
+
+
 def is_event_id(event_id: str) -> bool:
     """Whether ``split_id`` can read it."""
-    writer, _, seq = event_id.rpartition("-")
-    return bool(writer) and seq.isdecimal() and seq.isascii()
+    return _is_id(event_id) is not None
+
+
+def are_event_ids(event_ids: list[str]) -> bool:
+    """Whether ``split_id`` can read all of them."""
+    return _are_ids("\n".join([*event_ids, ""])) is not None

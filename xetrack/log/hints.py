@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 #: A frame that Zstandard skips, and the mark at its end by which it is found.
 _SKIPPED = 0x184D2A5C
 _MARK = b"xt-packed"
+#: So much of a note is read; its groups name some hundred thousand files then.
+_MAX_NOTE_BYTES = 16 << 20
 #: Bytes before an offset that are compared.
 TAIL_BYTES = 64
 
@@ -89,7 +91,9 @@ def hint_of(log: Log, table: str, name: str) -> list[Group]:
     except OSError:
         return []
     with contextlib.suppress(zstandard.ZstdError, msgspec.DecodeError):
-        return _decoder.decode(zstandard.ZstdDecompressor().decompress(note))
+        # A frame may say that it holds any size: no more than a note ever has is unpacked.
+        with zstandard.ZstdDecompressor().stream_reader(note) as stream:
+            return _decoder.decode(stream.read(_MAX_NOTE_BYTES))
     return []
 
 

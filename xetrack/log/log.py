@@ -24,7 +24,7 @@ import msgspec
 from xetrack.errors import FormatTooNew, InvalidTable, NotAStore, storage_error
 from xetrack.log import header
 from xetrack.log.clock import Clock
-from xetrack.log.codec import Damage, Split, codec_for, jsonl
+from xetrack.log.codec import MAX_LINE_BYTES, TOO_LONG, Damage, Split, codec_for, jsonl
 from xetrack.log.events import Event, WriterStarted
 from xetrack.log.names import check_table, is_segment_name, table_folder, table_from_folder
 from xetrack.log.progress import advanced
@@ -150,7 +150,8 @@ class Log(ABC):
 
         Whole lines only: what follows the last chunk's end is not there yet, or
         torn. Nothing for a segment that is gone. With ``undecoded``, lines of JSON come
-        as they are, unchecked, and so many bytes at a time as it says.
+        as they are, unchecked, and so many bytes at a time as it says. A line longer than
+        one may be is never held: it is a chunk of its own, with a damage and without ``raw``.
 
         Raises:
             FormatTooNew: its header names a format of a later release.
@@ -177,51 +178,71 @@ class Log(ABC):
         if end is not None and end <= offset:
             return  # it looks shorter than it was read: for a moment, on a network file system
         codec = codec_for(name)
-        position, line, rest, at_end = offset, 0, b"", False
+        position, line, at_end = offset, 0, False
+        #: What was read and not given out, and how much that is; of a line too long only how much.
+        held: list[bytes] = []
+        held_bytes = 0
         unpacking_failed = ""
         try:
             file.seek(offset)
         except _unpacking_errors(name) as error:
             unpacking_failed = str(error)
         while not at_end:
-            # A line longer than a chunk: read more at a time, or each piece is searched again.
-            wanted = max(CHUNK_BYTES if undecoded is None else undecoded(), len(rest))
+            wanted = CHUNK_BYTES if undecoded is None else undecoded()
             if end is not None:
-                wanted = min(wanted, end - position - len(rest))
+                wanted = min(wanted, end - position - held_bytes)
             try:
                 piece = b"" if unpacking_failed else file.read(wanted)
             except _unpacking_errors(name) as error:
                 piece, unpacking_failed = b"", str(error)
-            at_end = len(piece) < wanted or (end is not None and position + len(rest) + len(piece) >= end)
+            at_end = len(piece) < wanted or (end is not None and position + held_bytes + len(piece) >= end)
             if b"\0" in piece and codec is jsonl and self._may_be_filled_in(table, name):
                 # Lines have no zeros: this is a stretch of which only what is behind it came so far.
                 piece, at_end = piece[: piece.index(b"\0")], True
-            if undecoded is not None and codec is jsonl and not unpacking_failed and (cut := piece.rfind(b"\n") + 1):
-                raw, rest = b"".join((rest, memoryview(piece)[:cut])), piece[cut:]
+            held_bytes += len(piece)
+            if held_bytes >= MAX_LINE_BYTES and codec is jsonl and b"\n" not in piece:
+                held = []
+            elif held_bytes > len(piece) and not held:
+                over = held_bytes - len(piece) + piece.index(b"\n") + 1
+                yield Chunk([], position, position + over, [Damage(position, over, TOO_LONG, line)], 1)
+                position, line, held_bytes = position + over, line + 1, held_bytes - over
+                held = [piece[len(piece) - held_bytes :]]
+            else:
+                held.append(piece)
+            if not unpacking_failed and not (held and (at_end or codec.is_due(held[0], held_bytes, piece))):
+                continue
+            plain = undecoded is not None and codec is jsonl and not unpacking_failed and held_bytes < MAX_LINE_BYTES
+            if plain and (cut := held[-1].rfind(b"\n") + 1):
+                raw = b"".join((*held[:-1], memoryview(held[-1])[:cut]))
+                held = [held[-1][cut:]]
+                held_bytes -= len(raw)
                 if position == 0:
                     self._check_header(table, name, codec.split(raw[: raw.index(b"\n") + 1]))
                 advanced(len(raw), "bytes")
                 yield Chunk([], position, position + len(raw), [], 0, raw, decoded=False)
                 position += len(raw)
                 continue
-            buffer = rest + piece if rest else piece
+            buffer = held[0] if len(held) == 1 else b"".join(held)
             found = codec.split(buffer, at_end)
             if position == 0 and found.lines:
                 self._check_header(table, name, found)
-            rest = buffer[found.consumed :]
+            held = [buffer[found.consumed :]]
             damaged = [
                 Damage(position + damage.offset, damage.length, damage.reason, line + damage.line)
                 for damage in found.damaged
             ]
             if unpacking_failed:
                 reason = f"it cannot be decompressed: {unpacking_failed}"
-                damaged.append(Damage(position + found.consumed, len(rest), reason, line + found.lines))
+                damaged.append(
+                    Damage(position + found.consumed, held_bytes - found.consumed, reason, line + found.lines)
+                )
             if found.consumed or damaged:
                 raw = buffer[: found.consumed]
                 advanced(found.consumed, "bytes")
                 yield Chunk(found.events, position, position + found.consumed, damaged, found.lines, raw)
             position += found.consumed
             line += found.lines
+            held_bytes -= found.consumed
 
     def _may_be_filled_in(self, table: str, name: str) -> bool:
         """Whether zeros in a segment may be a hole that another host's writes have not reached yet."""
@@ -285,8 +306,7 @@ class Log(ABC):
         """
         piece = 4096 if not name.endswith(".zst") else CHUNK_BYTES
         while True:
-            chunks = list(self.scan(table, name, offset, offset + piece))
-            clocks = [event.clock for chunk in chunks for event in chunk.events]
+            clocks = [event.clock for chunk in self.scan(table, name, offset, offset + piece) for event in chunk.events]
             if len(clocks) > 1 or self._ends_within(table, name, offset + piece):
                 return min(clocks, default=None)
             piece *= 8

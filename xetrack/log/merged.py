@@ -48,7 +48,7 @@ class Run(NamedTuple):
 
 
 class Merged:
-    """Iterates over runs; ``damaged`` lists what could not be read so far, with its segment.
+    """Iterates over runs; ``damaged`` counts what could not be read so far.
 
     With ``columns``, which gives connections of DuckDB's, rows may come as columns: that
     needs pyarrow, and threads while the iterator is open: close it.
@@ -67,7 +67,7 @@ class Merged:
         self._starts = starts
         self._ends = ends
         self._parser = Parser(columns) if columns is not None else None
-        self.damaged: list[tuple[str, Damage]] = []
+        self.damaged = 0
 
     def __iter__(self) -> Generator[Run, None, None]:
         """In total order, duplicates included.
@@ -110,7 +110,7 @@ class Merged:
     def _advance(self, source: _Source) -> Iterator[Run]:
         """Go to the next chunk that has events; tell of those on the way that have none."""
         while source.read():
-            self.damaged += [(source.name, damage) for damage in source.damaged]
+            self.damaged += len(source.damaged)
             if source.left():
                 return
             yield Run(source.name, [], source.end, len(source.damaged))

@@ -27,13 +27,25 @@ _TABLES = "SELECT name FROM sqlite_master WHERE type = 'table'"
 ASSETS, KEYS, COUNTS = "assets", "keys", "counts"
 #: A name is short; a longer pickle is none.
 _MAX_NAME_BYTES = 1 << 16
+_PIECE_BYTES = 1 << 20
 
 
 class StoredObject(NamedTuple):
     """A pickled object as it lies in the file, by its old hash."""
 
     old_hash: str
-    pickled: bytes
+    stored: bytes
+
+    def pieces(self) -> Iterator[bytes]:
+        """The pickle, a piece at a time: with ``compress=True`` 0.x packed it by zlib."""
+        if not _is_packed(self.stored):
+            yield self.stored
+            return
+        unpacking = zlib.decompressobj()
+        rest = self.stored
+        while not unpacking.eof:
+            yield unpacking.decompress(rest, _PIECE_BYTES)
+            rest = unpacking.unconsumed_tail
 
 
 def is_old_database(path: Path) -> bool:
@@ -41,7 +53,7 @@ def is_old_database(path: Path) -> bool:
     try:
         with OldDatabase(path) as old:
             return bool(old.tables)
-    except (OSError, sqlite3.Error):
+    except (OSError, sqlite3.Error, UnicodeDecodeError):  # a damaged name may be in what SQLite says of it
         return False
 
 
@@ -140,13 +152,13 @@ class OldDatabase:
     # -- stored objects
 
     def objects(self) -> Iterator[StoredObject]:
-        """Every object that reads, unpacked if it was compressed; never unpickled."""
+        """Every object that reads; never unpickled."""
         for key, raw in self._pairs(ASSETS):
             name = _name(key)
             if name is None or not isinstance(raw, bytes):
                 self.harm.append(f"a stored object named {key!r} cannot be read")
                 continue
-            yield StoredObject(name, _unpacked(raw))
+            yield StoredObject(name, raw)
 
     def names(self) -> dict[str, str]:
         """Old hash of each key under which an object was stored last."""
@@ -204,14 +216,16 @@ def _is_storable(found: Any) -> bool:
     return found is None or isinstance(found, bool | int | str | bytes) or isinstance(found, float)
 
 
-def _unpacked(raw: bytes) -> bytes:
-    """An object's pickle: with ``compress=True`` 0.x packed it by zlib."""
-    if raw[:1] == b"\x78":
-        try:
-            return zlib.decompress(raw)
-        except zlib.error:
-            pass
-    return raw
+def _is_packed(raw: bytes) -> bool:
+    """Whether bytes are packed by zlib, to their end."""
+    unpacking = zlib.decompressobj()
+    try:
+        while raw[:1] and not unpacking.eof:
+            unpacking.decompress(raw, _PIECE_BYTES)
+            raw = unpacking.unconsumed_tail
+    except zlib.error:
+        return False
+    return unpacking.eof
 
 
 def _name(key: object) -> str | None:

@@ -18,12 +18,12 @@ from zlib import crc32
 import msgspec
 
 from xetrack.errors import storage_error
-from xetrack.log.codec import Damage, codec_for, jsonl
+from xetrack.log.codec import MAX_LINE_BYTES, SHORTEST_BYTES, Damage, codec_for, jsonl
 from xetrack.log.events import Event
 from xetrack.log.log import FileLog, Log
 from xetrack.log.segment import sync_folder
 
-_START, _CRC, _CRC_BYTES = b'{"kind":', b',"crc":"', 18
+_START = b'{"kind":'
 _FRAME_BYTES = 12
 
 # -- reading -----------------------------------------------------------------
@@ -36,29 +36,33 @@ def lines_of(raw: bytes, name: str, events: list[Event], damaged: list[Damage], 
     """
     gaps = [(damage.offset - start, damage.length) for damage in damaged]
     if codec_for(name) is not jsonl:
-        return _transcoded(raw, gaps)
+        return _transcoded(raw, gaps, events)
     if not gaps:
         lines = raw.split(b"\n")
         lines.pop()
         if len(lines) == len(events):
             return lines
-    return [line for piece in raw.split(b"\n") for line in lines_in(piece)]
+    return [line for piece in raw.split(b"\n") if len(piece) >= SHORTEST_BYTES for line in lines_in(piece)]
 
 
 def all_lines(log: Log, table: str, name: str) -> Iterator[list[bytes]]:
     """The lines of a segment as they stand, some at a time, neither decoded nor checked.
 
-    Records of MessagePack are checked on the way. What is not ended is not there.
+    Records of MessagePack are checked on the way. What is not ended, or too long for a line, is not there.
     """
     if codec_for(name) is not jsonl:
         for chunk in log.scan(table, name):
             yield lines_of(chunk.raw, name, chunk.events, chunk.damaged, chunk.start)
         return
-    rest = b""
+    rest: list[bytes] = []
+    size = 0
     for piece in log.pieces(table, name):
-        lines = (rest + piece).split(b"\n")
-        rest = lines.pop()
-        yield lines
+        first, *lines = piece.split(b"\n")
+        size += len(first)
+        rest = [*rest, first] if size < MAX_LINE_BYTES else []
+        if lines:
+            yield [b"".join(rest), *lines[:-1]] if rest else lines[:-1]
+            rest, size = lines[-1:], len(lines[-1])
 
 
 def id_of(line: bytes) -> bytes:
@@ -88,31 +92,32 @@ def lines_in(piece: bytes) -> Iterator[bytes]:
     if jsonl.decode(piece) is not None:
         yield piece
         return
-    start = piece.find(_START)
-    while start >= 0:
-        end, after = piece.find(_CRC, start), start + 1
-        while end >= 0:
-            line = piece[start : end + _CRC_BYTES]
-            if jsonl.decode(line) is not None:
-                yield line
-                after = end + _CRC_BYTES
-                break
-            end = piece.find(_CRC, end + 1)
-        start = piece.find(_START, after)
+    for start, end, _ in jsonl.inside(piece):
+        yield piece[start:end]
 
 
-def _transcoded(raw: bytes, gaps: list[tuple[int, int]]) -> list[bytes]:
+def _transcoded(raw: bytes, gaps: list[tuple[int, int]], events: list[Event]) -> list[bytes]:
     """The records of MessagePack as lines: the same fields in the same order."""
     found, offset = [], 0
     skips = dict(gaps)
+    decoded = iter(events)
     while offset < len(raw):
         if offset in skips:
             offset += skips[offset]
             continue
         end = offset + _FRAME_BYTES + int.from_bytes(raw[offset + 4 : offset + 8], "big")
-        fields = msgspec.msgpack.decode(raw[offset + _FRAME_BYTES : end])
-        body = msgspec.json.encode(fields)[:-1]
-        found.append(b'%b,"crc":"%08x"}' % (body, crc32(body)))
+        event = next(decoded)
+        try:
+            fields = msgspec.msgpack.decode(raw[offset + _FRAME_BYTES : end])
+            body = msgspec.json.encode(fields)[:-1]
+            found.append(b'%b,"crc":"%08x"}' % (body, crc32(body)))
+        except (
+            msgspec.MsgspecError,
+            UnicodeError,
+            RecursionError,
+            TypeError,
+        ):  # a field that nobody knows holds what no line can
+            found.append(jsonl.encode(event)[:-1])
         offset = end
     return found
 

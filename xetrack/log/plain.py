@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _TAIL_BYTES = 19
 ROW = b'{"kind":"row.logged",'
 #: What a line of a row begins with; the comma shows that the clock has ended.
-_HEAD = re.compile(rb'\{"kind":"row\.logged","id":"([^"\\]+)-(\d{1,18})","clock":(\d{1,16}),')
+_HEAD = re.compile(rb'\{"kind":"row\.logged","id":"([^"\\]+)-(\d{1,15})","clock":(\d{1,16}),')
 #: Heads that differ by more than digits: a writer, or how many digits there are.
 _MAX_HEADS = 64
 #: Fields behind the head, as DuckDB is asked for them: text as JSON keeps its quotes, all else is text of a number.

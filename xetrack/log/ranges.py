@@ -10,6 +10,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 
+#: Seqs have up to 15 digits.
+MAX_SEQ = 10**15 - 1
+
 
 class RangeSet:
     """A set of whole numbers from 0 on, kept as ranges; adding at the end is cheap."""
@@ -30,10 +33,13 @@ class RangeSet:
         Raises:
             ValueError: the text is no list of ranges.
         """
-        found = cls()
+        pairs = []
         for part in text.split(",") if text else ():
             first, dash, last = part.partition("-")
-            found.add_range(int(first), int(last) if dash else int(first))
+            pairs.append((int(first), int(last) if dash else int(first)))
+        found = cls(sorted(pairs))
+        if found.last > MAX_SEQ:
+            raise ValueError(f"no seq: {found.last}")
         return found
 
     def __str__(self) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from xetrack.errors import storage_error
-from xetrack.log.codec import codec_for, jsonl
+from xetrack.log.codec import MAX_LINE_BYTES, codec_for, jsonl
 from xetrack.log.events import Event, PayloadStub, split_id
 from xetrack.log.finished import is_finished, is_pack
 from xetrack.log.log import Chunk, FileLog, Log
@@ -160,7 +160,7 @@ class _File:
             else:
                 yield b"".join(self._lines(chunk) if self.codec is jsonl else self._records(chunk))
         if self.codec is jsonl:
-            yield from self._tail(self.log.read(self.table, self.name, end))
+            yield from self._tail(self.log.read(self.table, self.name, end, MAX_LINE_BYTES))
 
     def _lines(self, chunk: Chunk) -> Iterator[bytes]:
         lines = chunk.raw.split(b"\n")

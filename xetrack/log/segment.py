@@ -103,6 +103,7 @@ class Writer(ABC):
 
         Raises:
             UnicodeEncodeError: a text has a lone surrogate; nothing is written.
+            EventTooLarge: its line would be longer than one may be; nothing is written.
             DiskFull: nothing was kept, half a line is cut off, a retry may succeed.
         """
         data_bytes = self._encode_data(data)
@@ -122,9 +123,9 @@ class Writer(ABC):
             else:
                 clock_us = self._tick(now_us)
             seq = self._next
-            self._next = seq + 1
             told_us = None if clock_us - now_us <= MAX_LAG_US else now_us
             line = self._frame_row(seq, clock_us, told_us, self._run_bytes, data_bytes, batch)
+            self._next = seq + 1
             # As in _write, without the call: this is where a loop spends its time.
             self._recent.append(line)
             try:

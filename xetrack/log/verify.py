@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from xetrack.errors import AssetNotFound, StorageError
 from xetrack.log.assets import StoredFile, digests_in
 from xetrack.log.clock import wall_us
-from xetrack.log.codec import Damage, codec_for
+from xetrack.log.codec import MAX_LINE_BYTES, TOO_LONG, Damage, codec_for
 from xetrack.log.events import (
     AssetAdded,
     AssetRemoved,
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 DAY_US = 86_400_000_000
 _DIGEST_DIGITS = 64
+#: So many damages of a file are named one by one.
+MAX_NAMED = 10_000
+#: Where in a damaged line its id is, if it has one.
+_ID_WITHIN_BYTES = 1 << 16
 _EVENT_ID = re.compile(rb"[a-z2-7]{16}-[0-9]{1,15}")
 
 
@@ -129,11 +133,19 @@ def _verify_segment(log: Log, table: str, name: str, report: VerifyReport, asset
     horizon = wall_us() + DAY_US
     position = line_count = 0
     damaged: list[Damage] = []
+    unnamed = 0
     for chunk in log.scan(table, name):
         report.events += len(chunk.events)
         position = chunk.end
         line_count += chunk.line_count
-        damaged += chunk.damaged
+        for damage in chunk.damaged:
+            last = damaged[-1] if damaged else damage
+            if damage.reason == last.reason and damage.offset == last.offset + last.length:
+                damaged[-1] = last._replace(length=last.length + damage.length)
+            elif len(damaged) < MAX_NAMED:
+                damaged.append(damage)
+            else:
+                unnamed += 1
         for event in chunk.events:
             assets.note(table, event)
             if event.clock > horizon:
@@ -143,15 +155,21 @@ def _verify_segment(log: Log, table: str, name: str, report: VerifyReport, asset
     for damage in damaged:
         event_id = _event_id(log, table, name, damage)
         report.damaged.append(Fault(path, damage.line + 1, damage.offset, damage.length, damage.reason, event_id))
+    if unnamed:
+        reason = f"{unnamed} more damages behind it are not named"
+        report.damaged.append(report.damaged[-1]._replace(reason=reason, event_id=None))
     stem = name.partition(".")[0]
     is_pack = len(stem) == _DIGEST_DIGITS
     if is_pack and damaged:
         return
-    rest = log.read(table, name, position)
+    rest = log.read(table, name, position, MAX_LINE_BYTES)
     if rest and not is_pack:
         # Whole lines that a living writer appended meanwhile are for the next look.
-        rest = rest[codec_for(name).split(rest, False).consumed :]
-    if rest and (is_pack or codec_for(name).is_damage(rest)):
+        rest = rest[codec_for(name).split(rest).consumed :]
+    if len(rest) == MAX_LINE_BYTES:
+        rest_bytes = sum(map(len, log.pieces(table, name))) - position
+        report.damaged.append(Fault(path, line_count + 1, position, rest_bytes, TOO_LONG))
+    elif rest and (is_pack or codec_for(name).is_damage(rest)):
         report.damaged.append(Fault(path, line_count + 1, position, len(rest), "its line end is damaged"))
     elif rest:
         report.torn.append(Fault(path, line_count + 1, position, len(rest), "it has no line end"))
@@ -163,7 +181,7 @@ def _event_id(log: Log, table: str, name: str, damage: Damage) -> str | None:
     """The event id in a damaged line, if one can be made out; it may be what is damaged."""
     if name.endswith(".zst"):
         return None
-    found = _EVENT_ID.search(log.read(table, name, damage.offset, damage.length))
+    found = _EVENT_ID.search(log.read(table, name, damage.offset, min(damage.length, _ID_WITHIN_BYTES)))
     return found[0].decode() if found else None
 
 

@@ -111,7 +111,8 @@ class AssetEvents:
     def _take(self, table: str, name: str, offset: int, line_count: int) -> tuple[int, int]:
         path, lines_before = self._log.where(table, name), line_count
         for chunk in self._log.scan(table, name, offset):
-            self.faults += [Fault(path, lines_before + damage.line + 1, damage.reason) for damage in chunk.damaged]
+            for damage in chunk.damaged[: not self.faults]:
+                self.faults.append(Fault(path, lines_before + damage.line + 1, damage.reason))
             for event in chunk.events:
                 if type(event) is RowLogged:
                     for key, wire in event.data.items():

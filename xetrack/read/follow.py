@@ -33,6 +33,8 @@ _POLL_S = 0.1
 _HEAD_BYTES = 1 << 16
 #: Where a compressed pack is read to its end: it never grows.
 _WHOLE = -1
+#: A cursor never unpacks to more.
+_MAX_CURSOR_BYTES = 16 << 20
 
 
 class _Cursor(msgspec.Struct):
@@ -222,7 +224,8 @@ def _payload(event: Event) -> dict[str, Any]:
 
 def _decoded(cursor: str, table: str) -> _Cursor:
     with contextlib.suppress(binascii.Error, zlib.error, msgspec.MsgspecError, UnicodeError, ValueError, TypeError):
-        found = msgspec.msgpack.decode(zlib.decompress(base64.urlsafe_b64decode(cursor)), type=_Cursor)
+        raw = zlib.decompressobj().decompress(base64.urlsafe_b64decode(cursor), _MAX_CURSOR_BYTES)
+        found = msgspec.msgpack.decode(raw, type=_Cursor)
         if found.table == table:
             return found
         raise InvalidArgument("cursor", f"it is of table {found.table!r}")

@@ -225,16 +225,18 @@ class Steps:
         seen = self._frontier(event)
         if wanted is not None:
             ids = seen.intersection(Frontier.from_wire(wanted))
-            rows = [row for origin in self._origins(ids) if (row := self.rows.get(origin)) is not None]
+            rows = [self.rows[origin] for origin in self._known(ids)]
         else:
             among: Iterable[Row] = self.rows.values() if run is None else self.runs.get(run, ())
             rows = [row for row in among if seen.contains(*split_id(row.event.id))]
         self._reach[event.id] = rows
         return rows
 
-    @staticmethod
-    def _origins(ids: Frontier) -> list[tuple[str, int]]:
-        return [(writer, seq) for writer, seqs in ids.ranges.items() for seq in seqs]
+    def _known(self, ids: Frontier) -> list[tuple[str, int]]:
+        """Those of the ids that are rows. Ranges may claim more of them than there ever were."""
+        if len(ids) > len(self.rows):
+            return [origin for origin in self.rows if ids.contains(*origin)]
+        return [(writer, seq) for writer, seqs in ids.ranges.items() for seq in seqs if (writer, seq) in self.rows]
 
     def _frontier(self, event: Any) -> Frontier:
         found = Frontier.from_wire(event.seen)
@@ -322,11 +324,10 @@ class Steps:
         (self.off.discard if now else self.off.add)(event.id)
         return int(now) - int(was)
 
-    def _known(self, ids: Frontier) -> list[tuple[str, int]]:
-        return [origin for origin in self._origins(ids) if origin in self.rows]
-
     def _known_mutations(self, ids: Frontier) -> list[Event]:
-        names = (f"{writer}-{seq}" for writer, seq in self._origins(ids))
+        if len(ids) > len(self.mutations):
+            return [event for name, event in self.mutations.items() if ids.contains(*split_id(name))]
+        names = (f"{writer}-{seq}" for writer, seqs in ids.ranges.items() for seq in seqs)
         return [self.mutations[name] for name in names if name in self.mutations]
 
     def _compare(
