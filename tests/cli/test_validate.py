@@ -18,7 +18,7 @@ def test_validate_says_what_it_found(call: Call, store: str, engine: str) -> Non
         tracker.log_batch([{"epoch": 0, "loss": 0.5}, {"epoch": 0, "loss": 0.5}])
     result = call("validate", store, "--engine", engine)
     assert result.exit_code == 1
-    assert "duplicates: 1 rows repeat an earlier one" in result.stdout
+    assert "duplicates: 1 of 6 rows repeat an earlier one" in result.stdout
     assert "not checked" in result.stderr
     assert json.loads(call("validate", store, "--json").stdout)["ok"] is False
 

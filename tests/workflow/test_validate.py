@@ -71,7 +71,7 @@ def test_without_a_split_column_the_leak_check_says_so(tmp_path: Path) -> None:
 def test_parameters_that_some_runs_lack_are_found(tmp_path: Path) -> None:
     rows = {"one": [_row(1, seed=3), _row(2, seed=3)], "two": [_row(3), _row(4)], "three": [_row(5, seed=1), _row(6)]}
     messages = [problem.message for problem in _checked(tmp_path, rows).problems if problem.check == "missing"]
-    assert messages == ["1 runs have no 'seed'", "1 runs have 'seed' in some rows only"]
+    assert messages == ["1 run has no 'seed'", "1 run has 'seed' in some rows only"]
 
 
 @pytest.mark.parametrize("names", [("lr", "learning_rate"), ("batch_size", "batchsize"), ("optim", "optimizer")])

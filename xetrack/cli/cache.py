@@ -65,7 +65,7 @@ def delete(
     if as_json:
         print_json({"entries_deleted": count})
     else:
-        typer.echo(f"{count} entries deleted")
+        typer.echo("1 entry deleted" if count == 1 else f"{count} entries deleted")
 
 
 def hits(db: Db, table: TableName = None, engine: EngineName = None, as_json: AsJson = False) -> None:

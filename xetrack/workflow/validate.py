@@ -137,7 +137,9 @@ def _duplicates(frame: pd.DataFrame) -> Iterator[Problem]:
         for _, rows in list(groups)[:_EXAMPLES]:
             runs = fresh.loc[rows.index, "track_id"].drop_duplicates().tolist()
             examples.append({"rows": len(rows), "runs": runs[:_EXAMPLES]})
-        yield Problem("duplicates", f"{int(again.sum())} rows repeat an earlier one", int(again.sum()), examples)
+        yield Problem(
+            "duplicates", f"{again.sum()} of {len(frame)} rows repeat an earlier one", int(again.sum()), examples
+        )
 
 
 def _leaks(frame: pd.DataFrame, split: str | None, item: str | None) -> Iterator[Problem]:
@@ -166,10 +168,14 @@ def _missing(frame: pd.DataFrame) -> Iterator[Problem]:
         partly = runs[name].apply(lambda column: 0 < column.count() < len(column))
         late = partly[partly].index.tolist()
         if lacking and 2 * len(lacking) < runs.ngroups:
-            yield Problem("missing", f"{len(lacking)} runs have no {name!r}", len(lacking), lacking[:_EXAMPLES])
+            yield Problem("missing", f"{_have(lacking)} no {name!r}", len(lacking), lacking[:_EXAMPLES])
         if late:
-            message = f"{len(late)} runs have {name!r} in some rows only"
+            message = f"{_have(late)} {name!r} in some rows only"
             yield Problem("missing", message, len(late), late[:_EXAMPLES])
+
+
+def _have(runs: list[str]) -> str:
+    return "1 run has" if len(runs) == 1 else f"{len(runs)} runs have"
 
 
 def _renames(frame: pd.DataFrame) -> Iterator[Problem]:
