@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 from xetrack.errors import XetrackError
 
 Put = Callable[[int, bytes], int]
+Registers = ctypes.Array[ctypes.c_ulonglong]
 
 
 class FullDisk:
@@ -73,7 +74,7 @@ _IN_PYTHON = "open write pwrite replace rename link unlink remove mkdir rmdir tr
 _TRACEME, _SYSCALL, _GETREGS, _SETREGS, _SETOPTIONS = 0, 24, 12, 13, 0x4200
 #: Stops at calls are told apart from signals, and nothing outlives the tracer.
 _OPTIONS = 0x1 | 0x100000
-_RAX, _RDX, _RSI, _RESULT = 15, 12, 13, 10
+_RAX, _RDX, _RSI, _RDI, _RESULT = 15, 12, 13, 14, 10
 
 
 def kill_at_every_call(
@@ -123,7 +124,7 @@ def fail_at_every_call(
     It may raise an ``XetrackError`` then, and nothing else. Returns how many calls it went through, ``first``
     the first that fails. Only where a child can be traced: else nothing is tried.
     """
-    if not _can_trace():
+    if not can_trace():
         return 0
     start = root.with_name(f"{root.name}.start")
     shutil.copytree(root, start)
@@ -135,8 +136,8 @@ def fail_at_every_call(
                 warnings.simplefilter("ignore", DeprecationWarning)
                 child = os.fork()
             if not child:
-                _be_child(None, functools.partial(_tolerant, operation))
-            tracer = _Tracer(child, number, error)
+                be_child(functools.partial(_tolerant, operation))
+            tracer = Tracer(child, number, error)
             status = tracer.run()
             try:
                 assert os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0, "it ended with another error"
@@ -167,12 +168,12 @@ def _state_of(root: Path) -> str:
 
 def _run_until(number: int, operation: Callable[[], object]) -> bool:
     """Run an operation in a child and kill it before its call ``number``, from 0; True if it had fewer."""
-    traced = _can_trace()
+    traced = can_trace()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads
         child = os.fork()
     if not child:
-        _be_child(None if traced else number, operation)
+        be_child(operation, None if traced else number)
     status = _trace(child, number) if traced else os.waitpid(child, 0)[1]
     if os.WIFSIGNALED(status):
         assert os.WTERMSIG(status) == signal.SIGKILL
@@ -181,8 +182,10 @@ def _run_until(number: int, operation: Callable[[], object]) -> bool:
     return True
 
 
-def _be_child(number: int | None, operation: Callable[[], object]) -> NoReturn:
-    os.fsync = lambda fd: None  # a killed process leaves to the system what it wrote, synced or not
+def be_child(operation: Callable[[], object], number: int | None = None, *, syncs: bool = False) -> NoReturn:
+    """Run an operation and end: traced by the parent, or killed at call ``number`` of Python's ``os``."""
+    if not syncs:
+        os.fsync = lambda fd: None  # a killed process leaves to the system what it wrote, synced or not
     try:
         if number is None:
             _ptrace(_TRACEME, 0)
@@ -198,14 +201,26 @@ def _be_child(number: int | None, operation: Callable[[], object]) -> NoReturn:
 
 def _trace(child: int, number: int) -> int:
     """Let a stopped child go on from call to call, up to the one that it does not live to see; give how it ended."""
-    return _Tracer(child, number).run()
+    return Tracer(child, number).run()
 
 
-class _Tracer:
-    """Follows a stopped child from call to call, up to the one that it does not live to see, or that fails."""
+class Tracer:
+    """Follows a stopped child from call to call, up to the one that it does not live to see, or that fails.
 
-    def __init__(self, child: int, number: int, error: int | None = None) -> None:
+    Without a ``number`` it lives to see all of them, and ``after`` is called at the end of each that is ``watched``.
+    """
+
+    def __init__(
+        self,
+        child: int,
+        number: int = -1,
+        error: int | None = None,
+        *,
+        after: Callable[[int, int], object] | None = None,
+        watched: Callable[[Registers], bool] | None = None,
+    ) -> None:
         self.child, self.number, self.error = child, number, error
+        self._after, self._watched = after, watched or changes_files
         self.reached = False
         #: What the call was.
         self.name = ""
@@ -213,6 +228,7 @@ class _Tracer:
     def run(self) -> int:
         """How the child ended."""
         child, registers = self.child, (ctypes.c_ulonglong * 27)()
+        entered: tuple[int, int] | None = None
         _, status = os.waitpid(child, 0)
         if os.WIFSTOPPED(status):
             _ptrace(_SETOPTIONS, child, _OPTIONS)
@@ -231,7 +247,9 @@ class _Tracer:
                 registers[_RESULT] = (1 << 64) - (self.error or 0)
                 _ptrace(_SETREGS, child, ctypes.addressof(registers))
                 fails_here = False
-            elif is_entry and _changes_files(registers):
+            elif not is_entry and entered is not None and self._after is not None:
+                self._after(*entered)
+            elif is_entry and self._watched(registers):
                 if passed == self.number:
                     self.reached, self.name = True, _CHANGING[registers[_RAX]]
                     if self.error is None:
@@ -241,11 +259,13 @@ class _Tracer:
                     _ptrace(_SETREGS, child, ctypes.addressof(registers))
                     fails_here = True
                 passed += 1
+            if is_entry:
+                entered = (registers[_RAX], registers[_RDI]) if self._watched(registers) else None
             is_entry = not is_entry
         return status
 
 
-def _changes_files(registers: ctypes.Array[ctypes.c_ulonglong]) -> bool:
+def changes_files(registers: Registers) -> bool:
     name = _CHANGING.get(registers[_RAX])
     if name in ("open", "openat"):
         return bool(registers[_RDX if name == "openat" else _RSI] & (os.O_CREAT | os.O_TRUNC))
@@ -282,7 +302,7 @@ def _ptrace(request: int, child: int, data: int = 0) -> int:
 
 
 @functools.cache
-def _can_trace() -> bool:
+def can_trace() -> bool:
     """Whether this system lets a process trace its child, in a way that is known here."""
     if sys.platform != "linux" or platform.machine() != "x86_64":
         return False

@@ -64,7 +64,7 @@ def take_over(
             count += 1
             if dry_run:
                 continue
-            digest, size = log.assets.put_pieces(stored.pieces)
+            digest, size = log.assets.put_pieces(stored.pieces, to_disk=True)
             home = next((table for table, texts in shown.items() if stored.old_hash in texts), None)
             table = home or next(iter(found), "default")
             assets = found.setdefault(table, Found([], [])).assets

@@ -139,7 +139,16 @@ def test_newer_segment_is_refused_and_a_newer_minor_is_read(log: FileLog) -> Non
         everything(log)
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", '{"format":"x"}', "\0"])
+@pytest.mark.parametrize("length", range(len(STORE_BYTES)))
+def test_store_file_that_a_power_cut_left_short_is_written_again(log: FileLog, length: int) -> None:
+    log.path.mkdir()
+    (log.path / "store.json").write_bytes(STORE_BYTES[:length])
+    log.check_format()
+    log.create()
+    assert (log.path / "store.json").read_bytes() == STORE_BYTES
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"format":"x"}', "\0"])
 def test_store_file_that_says_no_format_is_no_store(log: FileLog, content: str) -> None:
     log.path.mkdir()
     (log.path / "store.json").write_text(content)

@@ -375,19 +375,18 @@ class FileLog(Log):
         try:
             if not self.path.is_dir():
                 raise NotAStore(self.path, "its log is not a folder")
-            try:
-                raw = file.read_bytes()
-            except FileNotFoundError:
+            raw = self._marker()
+            if raw is None:
                 # Another process may be making the store this moment, or was killed while it did: the folder is
                 # empty, or has drafts. After an interrupted copy the segments say what the file would have said.
                 strangers = [entry for entry in self.path.iterdir() if not entry.name.startswith(f"{STORE_FILE}.")]
-                if not strangers or self.tables():
+                if not strangers or file in strangers or self.tables():
                     return
-                raw = file.read_bytes()
-        except FileNotFoundError:
-            raise NotAStore(self.path, f"there is no {STORE_FILE} in it") from None
+                raw = self._marker()
         except OSError as error:
             raise storage_error(error, file) from error
+        if raw is None:
+            raise NotAStore(self.path, f"there is no {STORE_FILE} in it")
         try:
             number = msgspec.json.decode(raw, type=_StoreFile).format
         except msgspec.DecodeError as error:
@@ -501,7 +500,7 @@ class FileLog(Log):
         """Make a folder of the store, and the store around it where there is none."""
         folder.mkdir(parents=True, exist_ok=True)
         file = self.path / STORE_FILE
-        if not file.exists():
+        if self._marker() is None:
             # Complete from the first moment on; the bytes are the same whoever comes first.
             draft = self.path / f"{STORE_FILE}.{os.getpid()}.{threading.get_ident()}"
             draft.write_bytes(STORE_BYTES)
@@ -509,6 +508,14 @@ class FileLog(Log):
                 os.replace(draft, file)
             except PermissionError:  # Windows, while another process reads it
                 draft.unlink()
+
+    def _marker(self) -> bytes | None:
+        """What the file says that makes the folder a store; None if it is not there, or was cut off by a power cut."""
+        try:
+            raw = (self.path / STORE_FILE).read_bytes()
+        except FileNotFoundError:
+            return None
+        return None if raw != STORE_BYTES and STORE_BYTES.startswith(raw) else raw
 
 
 class _StoreFile(msgspec.Struct):

@@ -142,7 +142,12 @@ class Draft:
             os.replace(self._path, self.path)
             for left in self._folder.glob(f".{self._name}.*"):  # of a merge that was killed here
                 left.unlink(missing_ok=True)
-            sync_folder(self._folder)
+            for folder in (
+                self._folder,
+                self._folder.parent,
+                self._folder.parent.parent,
+            ):  # it may be new, as the store
+                sync_folder(folder)
         except OSError as error:
             if not self.path.exists():  # somebody merging the same lines may have been first
                 raise storage_error(error, self.path) from error

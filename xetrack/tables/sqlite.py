@@ -62,6 +62,10 @@ CREATE INDEX IF NOT EXISTS {schema}._xetrack_assets_digest ON _xetrack_assets (n
 _HASHES = "_xetrack_hashes_"
 
 
+#: A power cut leaves the tables of some earlier moment, not torn ones; a commit does not wait for the device.
+_SYNCED = "PRAGMA synchronous=NORMAL"
+
+
 def is_tables_file(path: Path) -> bool:
     """Whether the file's header says that it holds tables of ours, sound or damaged.
 
@@ -112,7 +116,7 @@ class SqliteTables(SqliteReading):
         if self.path is None:
             execute("ATTACH ':memory:' AS db")
         elif execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID and self._kind("assets") == "view":
-            execute("PRAGMA synchronous=OFF")
+            execute(_SYNCED)
             return
         execute("BEGIN IMMEDIATE")
         names = [name for (name,) in execute(f"SELECT name FROM {self.schema}.sqlite_master")]
@@ -125,7 +129,7 @@ class SqliteTables(SqliteReading):
             execute(statement.format(schema=self.schema))
         self._show_assets()
         execute("COMMIT")
-        execute("PRAGMA synchronous=OFF")
+        execute(_SYNCED)
 
     @staticmethod
     def diagnose(error: Exception) -> Ailment | None:
