@@ -73,8 +73,6 @@ class JsonReader:
             return pa.table(events.flatten(), names=list(structure))
         except duckdb.Error:
             return None
-        finally:
-            self._conn.unregister("_xetrack_lines")
 
     def copy(self, raw: bytes) -> memoryview:
         """The bytes to write to, where those of the last call were: new memory costs more than copying."""
