@@ -172,6 +172,18 @@ def test_million_rows_are_read_by_every_command_that_reads(large: str, call: Cal
     assert json.loads(call("stats", "top", large, "step", "--json").stdout)[0]["step"] == half - 1
     assert call("sql", large, "SELECT count(*) FROM events", "--csv").stdout.splitlines()[1] == str(LARGE)
     assert "observations: 1000000" in call("plot", "hist", large, "loss").stdout
+    described = call("stats", "describe", large, "--columns=step", "--json")
+    (step,) = json.loads(described.stdout)
+    assert (step["count"], step["unique"], step["mean"], step["max"]) == (LARGE, half, (half - 1) / 2, half - 1)
+    shown = json.loads(call("show", large, "b", "--json").stdout)
+    assert (shown["rows"], shown["metrics"]["step"]["last"]) == (half, half - 1)
+    assert call("columns", large, "--csv").stdout.splitlines()[1:] == [
+        "timestamp,str",
+        "track_id,str",
+        "step,int",
+        "loss,float",
+    ]
+    assert call("ls", large, "track_id", "--unique").stdout == "a\nb\n"
     pipe = f"{sys.executable} -m xetrack head {large} --n {LARGE} --columns step --csv"
     done = subprocess.run(["sh", "-c", f"{pipe} | head -2"], env=_environ(), capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("step\n0\n", "")
