@@ -189,6 +189,19 @@ def test_million_rows_are_read_by_every_command_that_reads(large: str, call: Cal
     assert (done.stdout, done.stderr) == ("step\n0\n", "")
 
 
+def test_million_rows_are_read_in_duckdb_too(large: str, call: Callable[..., Any]) -> None:
+    half, duckdb = LARGE // 2, "--engine=duckdb"
+    assert json.loads(call("tail", large, duckdb, "--n=1", "--json").stdout)[0]["step"] == half - 1
+    rows = json.loads(call("runs", large, duckdb, "--json").stdout)
+    assert [(row["track_id"], row["rows"], row["step"]) for row in rows] == [
+        ("a", half, half - 1),
+        ("b", half, half - 1),
+    ]
+    (step,) = json.loads(call("stats", "describe", large, duckdb, "--columns=step", "--json").stdout)
+    assert (step["count"], step["unique"], step["max"]) == (LARGE, half, half - 1)
+    assert call("sql", large, duckdb, "SELECT count(*) FROM events", "--csv").stdout.splitlines()[1] == str(LARGE)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals differ there")
 def test_interrupted_command_exits_130_and_the_next_one_completes(large: str, tmp_path: Path) -> None:
     db = tmp_path / "copy.db"
