@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -13,8 +14,17 @@ from pathlib import Path
 import pytest
 
 from xetrack import Reader, Tracker
-from xetrack.errors import ForeignFile, InvalidTable, NotAStore, ReadOnlyTables, StoreNotFound, TablesWithoutLog
+from xetrack.errors import (
+    ForeignFile,
+    InvalidTable,
+    NotAStore,
+    ReadOnlyTables,
+    StorageFailed,
+    StoreNotFound,
+    TablesWithoutLog,
+)
 from xetrack.store import open_store
+from xetrack.tables.projector import Projector
 
 
 @pytest.fixture
@@ -277,3 +287,52 @@ def test_looking_at_a_file_takes_no_locks_from_those_who_have_it_open(db: Path, 
         assert len(reader) == 5
     else:
         conn.close()
+
+
+# -- tables that another process puts aside meanwhile ----------------------------
+
+
+@pytest.mark.parametrize("error", [sqlite3.OperationalError("disk I/O error"), sqlite3.DatabaseError("malformed")])
+def test_failure_of_tables_that_another_process_put_aside_leaves_its_new_ones(db: Path, error: sqlite3.Error) -> None:
+    values(db)
+    store = open_store(db)
+    keeper = store.keeper("sqlite")
+    made: list[int] = []
+
+    def act(projector: Projector) -> int:
+        if not made:
+            # What another process does that finds them damaged first.
+            db.rename(f"{db}.damaged-1")
+            made.append(0)
+            subprocess.run([sys.executable, "-c", _READ, str(db)], check=True)
+            made.append(db.stat().st_ino)
+            raise error
+        return projector.backend.path.stat().st_ino  # type: ignore[attr-defined, no-any-return]
+
+    try:
+        assert keeper.guarded(act) == made[1]
+        assert keeper.path() == db
+    finally:
+        store.close()
+    assert [path.name for path in db.parent.glob("*.damaged-*")] == ["track.db.damaged-1"]
+    assert values(db) == [0, 1, 2, 3, 4]
+
+
+_READ = "import sys; from xetrack import Reader; print(len(Reader(sys.argv[1]).to_df()))"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="SQLite's code is not told")
+def test_short_read_means_damaged_tables(db: Path) -> None:
+    store = open_store(db)
+    try:
+        table = store.table("default", "sqlite")
+        with Tracker(str(db), track_id="more") as tracker:
+            tracker.log_batch([{"x": number, "text": "t" * 500} for number in range(500)])
+            table.catch_up()
+            os.truncate(f"{db}-wal", 5000)
+            with contextlib.suppress(StorageFailed):
+                Reader(str(db)).to_df()
+            assert len(Reader(str(db)).to_df()) == 505
+    finally:
+        store.close()
+    assert [path.name for path in db.parent.glob("*.damaged-*")] == ["track.db.damaged-1"]

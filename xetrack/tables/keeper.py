@@ -94,6 +94,7 @@ class Keeper:
     def _open(self) -> Backend:
         path = None if self.home is None else self.path()
         for _ in range(2):
+            inode = _inode(path)
             try:
                 backend = make_tables(self.engine, path)
                 backend.states()
@@ -102,7 +103,8 @@ class Keeper:
                 if path is None or diagnose(self.engine, error) != "damaged":
                     raise
                 files.refuse_foreign(path, self.engine)
-                files.set_aside(path)
+                if _inode(path) == inode:  # else another process was first, and this is its new file
+                    files.set_aside(path)
         return make_tables(self.engine, path)
 
     def has_rows(self) -> bool:
@@ -154,8 +156,11 @@ class Keeper:
                 if self.home is None or attempt == 3:
                     raise StorageFailed(self.home or Path(":memory:"), str(error)) from error
                 path = self.path()
+                is_gone = self._backend is not None and not self._backend.current()
                 self._drop()
-                if ailment == "damaged":
+                if is_gone:
+                    pass  # another process put aside what failed here: the next attempt opens what it made
+                elif ailment == "damaged":
                     files.set_aside(path)
                 elif self._temporary is None:
                     self._make_temporary()
@@ -206,8 +211,10 @@ class Keeper:
             if any(sign in str(error) for sign in _OF_THE_DISK):
                 raise StorageFailed(path, str(error)) from error
             return
+        is_gone = self._backend is not None and not self._backend.current()
         self._drop()
-        files.set_aside(path)
+        if not is_gone:
+            files.set_aside(path)
         raise StorageFailed(path, f"{error} (it was put aside: the next call makes it anew)") from error
 
     def discard(self) -> bool:
@@ -233,6 +240,13 @@ class Keeper:
             # A user may hold the connection: it goes on showing the old file, a fresh one shows the new.
             self._users = None
         self._backend = self._projector = None
+
+
+def _inode(path: Path | None) -> int | None:
+    try:
+        return None if path is None else os.stat(path).st_ino
+    except OSError:
+        return None
 
 
 def _remove(folder: str, pid: int) -> None:

@@ -29,6 +29,8 @@ from xetrack.tables.sqlite_read import SqliteReading
 APPLICATION_ID = 0x7874726B
 _MAGIC = b"SQLite format 3\x00"
 _BLOCK_ROWS = 4096
+#: SQLITE_IOERR_SHORT_READ, told as a "disk I/O error": the file was cut off. Python 3.10 does not say which it is.
+_SHORT_READ = 522
 
 _DECLARED = {
     "null": "",
@@ -134,7 +136,7 @@ class SqliteTables(SqliteReading):
     @staticmethod
     def diagnose(error: Exception) -> Ailment | None:
         if isinstance(error, sqlite3.OperationalError):
-            return "unwritable"
+            return "damaged" if getattr(error, "sqlite_errorcode", 0) == _SHORT_READ else "unwritable"
         # Its other kinds are about the statement or its values.
         return "damaged" if type(error) in (sqlite3.DatabaseError, sqlite3.IntegrityError) else None
 
