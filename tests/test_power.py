@@ -206,10 +206,49 @@ def _rebase(world: World) -> object:
     return rebase(world.theirs, onto=world.ours, keys=["step"])
 
 
+def _log_deep(world: World) -> None:
+    with Tracker(world.root / "deep" / "er" / "new.db", track_id="more", durability="disk") as tracker:
+        tracker.log({"step": 0})
+        world.told[0] += 1
+
+
+def _deep_logged(world: World, told: int) -> None:
+    db = world.root / "deep" / "er" / "new.db"
+    assert not told or world.rows(db, "more") == [0]
+
+
+def _log_known_object(world: World) -> None:
+    """An object that a tracker has stored which waits for no device, named by one that does."""
+    with Tracker(world.ours, track_id="hasty", durability="process") as tracker:
+        tracker.log({"model": {"m"}})
+    with Tracker(world.ours, track_id="more", durability="disk") as tracker:
+        tracker.log({"step": 0, "model": {"m"}})
+        world.told[0] += 1
+
+
+def _known_object_logged(world: World, told: int) -> None:
+    found = world.rows(world.ours, "more")
+    assert len(found) >= told
+    if found:
+        assert Reader(world.ours).get("model") == {"m"}
+
+
+def _change_by_reader(world: World) -> None:
+    os.environ["XETRACK_DURABILITY"] = "disk"
+    reader = Reader(world.ours)
+    reader.set_value("label", "good")
+    world.told[0] += 1
+    reader.set_where("label", "odd", "step", 1)
+    world.told[0] += 1
+
+
 CASES = {
     "log": Case(_log, _logged),
     "log_batch": Case(_log_batch, _batch_logged),
+    "new folder": Case(_log_deep, _deep_logged),
+    "known object": Case(_log_known_object, _known_object_logged),
     "change": Case(_change, _changed),
+    "change by a reader": Case(_change_by_reader, _changed),
     "tables": Case(_read, _tables_read, of_tables=True),
     "merge": Case(_take(_merge), _taken(_merge)),
     "copy": Case(_take(_copy), _taken(_copy)),

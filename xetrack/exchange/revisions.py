@@ -191,7 +191,7 @@ class _RevisionAssets(Assets):
         raw = self._log.bytes_of(self._paths[digest]) if digest in self._paths else None
         return None if raw is None else io.BytesIO(raw)
 
-    def renew(self, digest: str) -> bool:
+    def renew(self, digest: str, *, to_disk: bool = False) -> bool:
         return False
 
     def _write(self, digest: str, *rest: Any) -> NoReturn:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
 from xetrack.errors import AssetDamaged, AssetNotFound, AssetUnloadable, InvalidValue, storage_error
-from xetrack.log.segment import sync_folder
+from xetrack.log.segment import sync_folder, sync_place
 
 #: How an asset's bytes are made, as ``asset.added`` names it.
 OBJECT_CODEC = "cloudpickle+zstd"
@@ -104,7 +104,7 @@ class Assets(ABC):
             with source.open(digest) as stream:
                 shutil.copyfileobj(stream, sink, _CHUNK_BYTES)
 
-        if not self.renew(digest):
+        if not self.renew(digest, to_disk=to_disk):
             self._store(feed, to_disk)
 
     def get(self, digest: str, size: int | None = None) -> Any:
@@ -176,7 +176,7 @@ class Assets(ABC):
         found = _Sink(_KEEP_BYTES)
         feed(found)
         digest, kept = found.digest(), found.kept
-        if self.renew(digest):
+        if self.renew(digest, to_disk=to_disk):
             return digest, found.size
         if kept is None:
             packed = self._write(digest, feed, None, to_disk)
@@ -208,8 +208,11 @@ class Assets(ABC):
     def _open(self, digest: str) -> BinaryIO | None: ...
 
     @abstractmethod
-    def renew(self, digest: str) -> bool:
-        """Whether the object is there and its file complete; if so it counts as new again."""
+    def renew(self, digest: str, *, to_disk: bool = False) -> bool:
+        """Whether the object is there and its file complete; if so it counts as new again.
+
+        ``to_disk`` has it on the device too: whoever stored it may not have waited for that.
+        """
 
     @abstractmethod
     def _write(self, digest: str, feed: Feed, size: int | None, to_disk: bool) -> _Packer:
@@ -288,7 +291,7 @@ class FileAssets(Assets):
         except OSError as error:
             raise storage_error(error, self.path(digest)) from error
 
-    def renew(self, digest: str) -> bool:
+    def renew(self, digest: str, *, to_disk: bool = False) -> bool:
         path = self.path(digest)
         try:
             with open(path, "rb") as file:
@@ -298,9 +301,15 @@ class FileAssets(Assets):
                 age_s = time.time() - os.fstat(file.fileno()).st_mtime
             if age_s > _RENEW_S:
                 os.utime(path)
+            if to_disk:
+                self._sync_place(path)
         except OSError:  # not there, cut off, or another account's: then it is written, or that says why not
             return False
         return True
+
+    def _sync_place(self, path: Path) -> None:
+        sync_folder(path.parent)
+        sync_place(self.folder)
 
     def _write(self, digest: str, feed: Feed, size: int | None, to_disk: bool) -> _Packer:
         draft = self.folder / f"{secrets.token_hex(8)}{_DRAFT}"
@@ -319,8 +328,7 @@ class FileAssets(Assets):
                 self._prepare(path.parent)
                 os.replace(draft, path)
                 if to_disk:
-                    for folder in (path.parent, self.folder, self.folder.parent):
-                        sync_folder(folder)
+                    self._sync_place(path)
             except BaseException:
                 draft.unlink(missing_ok=True)
                 raise
@@ -357,7 +365,7 @@ class MemoryAssets(Assets):
         found = self._packed.get(digest)
         return None if found is None else io.BytesIO(found[0])
 
-    def renew(self, digest: str) -> bool:
+    def renew(self, digest: str, *, to_disk: bool = False) -> bool:
         found = self._packed.get(digest)
         if found is not None:
             self._packed[digest] = (found[0], time.time())

@@ -28,7 +28,7 @@ from xetrack.log.codec import MAX_LINE_BYTES, TOO_LONG, Damage, Split, codec_for
 from xetrack.log.events import Event, WriterStarted
 from xetrack.log.names import check_table, is_segment_name, table_folder, table_from_folder
 from xetrack.log.progress import advanced
-from xetrack.log.segment import FileWriter, MemoryWriter, Writer
+from xetrack.log.segment import FileWriter, MemoryWriter, Writer, make_folder
 
 if TYPE_CHECKING:
     from xetrack.log.assets import Assets
@@ -498,7 +498,7 @@ class FileLog(Log):
 
     def _prepare(self, folder: Path) -> None:
         """Make a folder of the store, and the store around it where there is none."""
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         file = self.path / STORE_FILE
         if self._marker() is None:
             # Complete from the first moment on; the bytes are the same whoever comes first.

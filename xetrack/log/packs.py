@@ -21,7 +21,7 @@ from xetrack.errors import storage_error
 from xetrack.log.codec import MAX_LINE_BYTES, SHORTEST_BYTES, Damage, codec_for, jsonl
 from xetrack.log.events import Event
 from xetrack.log.log import FileLog, Log
-from xetrack.log.segment import sync_folder
+from xetrack.log.segment import sync_place
 
 _START = b'{"kind":'
 _FRAME_BYTES = 12
@@ -142,12 +142,7 @@ class Draft:
             os.replace(self._path, self.path)
             for left in self._folder.glob(f".{self._name}.*"):  # of a merge that was killed here
                 left.unlink(missing_ok=True)
-            for folder in (
-                self._folder,
-                self._folder.parent,
-                self._folder.parent.parent,
-            ):  # it may be new, as the store
-                sync_folder(folder)
+            sync_place(self._folder)  # it may be new, as the store
         except OSError as error:
             if not self.path.exists():  # somebody merging the same lines may have been first
                 raise storage_error(error, self.path) from error

@@ -259,7 +259,7 @@ class _PastAssets(Assets):
     def _open(self, digest: str) -> BinaryIO | None:
         return self._assets._open(digest)
 
-    def renew(self, digest: str) -> bool:
+    def renew(self, digest: str, *, to_disk: bool = False) -> bool:
         self._refuse()
 
     def _write(self, digest: str, *rest: Any) -> NoReturn:

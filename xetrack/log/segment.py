@@ -8,6 +8,7 @@ in a forked child, it goes on as a new writer (docs/format.md, Writer duties).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -408,8 +409,7 @@ class FileWriter(Writer):
             try:
                 _to_device(self._fd)
                 if not self._folder_synced:
-                    for folder in (self.folder, self.folder.parent, self.folder.parent.parent):
-                        sync_folder(folder)
+                    sync_place(self.folder)
                     self._folder_synced = True
             except OSError as error:
                 raise storage_error(error, self.path) from error
@@ -489,6 +489,21 @@ def sync_folder(folder: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def sync_place(folder: Path) -> None:
+    """Force a folder in a store to the device, with the two above it: else the store itself may be gone."""
+    for one in (folder, folder.parent, folder.parent.parent):
+        sync_folder(one)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it that are not there, on the device."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in missing:
+        with contextlib.suppress(PermissionError):  # who may write into a folder may not be let read it
+            sync_folder(one.parent)
 
 
 def _forked() -> None:

@@ -172,12 +172,12 @@ class Reader(TableView):
         Raises:
             RunNotFound: the table has no such run.
         """
-        return self._table.delete_run(self._session.writer, track_id)
+        return self._table.delete_run(self._session.writer, track_id, self._session.to_disk)
 
     def set_value(self, key: str, value: Any, track_id: str | None = None) -> int:
         """Set one column in all rows of a run, or of every run, and return how many changed."""
         name, wire = make_value(key, value, self._session.put)
-        return self._table.set_value(self._session.writer, name, wire, track_id)
+        return self._table.set_value(self._session.writer, name, wire, track_id, self._session.to_disk)
 
     def set_where(self, key: str, value: Any, where_key: str, where_value: Any, track_id: str | None = None) -> int:
         """Set one column where another has a value, in a run or in every run.
@@ -186,7 +186,9 @@ class Reader(TableView):
         """
         name, wire = make_value(key, value, self._session.put)
         where_name, where_wire = make_condition(where_key, where_value)
-        return self._table.set_where(self._session.writer, name, wire, where_name, where_wire, track_id)
+        return self._table.set_where(
+            self._session.writer, name, wire, where_name, where_wire, track_id, self._session.to_disk
+        )
 
     def history(self, track_id: str | None = None, column: str | None = None) -> pd.DataFrame:
         """Events behind the rows, newest first: one row per event and cell.
@@ -253,11 +255,11 @@ class Reader(TableView):
         Raises:
             RunNotFound: the table has no such run; names near matches.
         """
-        return self._table.protect(self._session.writer, track_id)
+        return self._table.protect(self._session.writer, track_id, self._session.to_disk)
 
     def unprotect(self, track_id: str) -> int:
         """Allow changes of a run again; return how many rows it has. Raises what ``protect`` does."""
-        return self._table.unprotect(self._session.writer, track_id)
+        return self._table.unprotect(self._session.writer, track_id, self._session.to_disk)
 
     @classmethod
     def read_db(

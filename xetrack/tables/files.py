@@ -41,7 +41,8 @@ def refuse_foreign(path: Path, engine: str) -> None:
 def _may_be_duckdb(path: Path) -> bool:
     with path.open("rb") as file:
         header = file.read(12)
-    return not header or header[8:] == b"DUCK"
+    # A file of zeros is what a power cut leaves of one that was being written.
+    return not header.strip(b"\0") or header[8:] == b"DUCK"
 
 
 def is_foreign(path: Path) -> bool:

@@ -63,6 +63,11 @@ class Session:
                     note_signals()
             return self.current
 
+    @property
+    def to_disk(self) -> bool:
+        """Whether what is written has to be on the device when a call returns."""
+        return self.store.settings.durability == "disk"
+
     def put(self, key: str, value: Any) -> str:
         """Store an object and give its digest. See ``stored``."""
         return self.stored(key, value)[0]
@@ -73,7 +78,7 @@ class Session:
         A ``Path`` stands for its file, which is streamed. One event per session and
         object: logging it again costs the pickling and hashing only.
         """
-        assets, to_disk = self.store.log.assets, self.store.settings.durability == "disk"
+        assets, to_disk = self.store.log.assets, self.to_disk
         codec, name = OBJECT_CODEC, None
         try:
             if isinstance(value, Path):
@@ -89,7 +94,7 @@ class Session:
 
     def put_again(self, key: str, digest: str, size_bytes: int) -> bool:
         """Name an object that was stored before, if it still is here, as ``put`` would without pickling it."""
-        if size_bytes < 0 or not self.store.log.assets.renew(digest):
+        if size_bytes < 0 or not self.store.log.assets.renew(digest, to_disk=self.to_disk):
             return False
         self._announce(key, digest, size_bytes, OBJECT_CODEC, None)
         return True

@@ -193,7 +193,7 @@ class Tracker(RunView):
         self._recorder.set_params({**commit, **_params(params)})
         if reset and not self._skip:
             with self._recorder.tolerant():
-                self._table.reset(self._session.writer)
+                self._table.reset(self._session.writer, self._to_disk)
         if rewind is not None:
             self.rewind(rewind)
 
