@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from xetrack.log.log import Chunk
 
-#: Fewer lines are decoded as soon as they are made columns.
-MIN_LINES = 256
+#: Fewer lines are decoded as soon as they are made columns, a query of DuckDB's each.
+MIN_LINES = 2000
 _MAX_KEYS = 256
 #: So much is made columns ahead of who reads them, while he is busy with those before.
 _AHEAD_BYTES = 64 << 20
@@ -292,7 +292,8 @@ def _by_columns(chunks: Iterator[Chunk], parser: Parser) -> Iterator[Chunk]:
             part = chunk._replace(start=chunk.start + start, end=chunk.start + end, raw=chunk.raw[start:end])
             if columns is None:
                 part = _decoded(part)
-                known = _learn(part.events) or known
+                if more or ahead:
+                    known = _learn(part.events) or known
             yield part._replace(columns=columns)
         if parsed.failed:
             skip = pause = min(max(2 * pause, 1), _MAX_PAUSE)
