@@ -35,6 +35,12 @@ def at(place: int, **other: Any) -> Callable[[int], dict[str, Any]]:
     return lambda step: {**plain(step), **other} if step == place else plain(step)
 
 
+@pytest.fixture(autouse=True)
+def few_lines_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The segments here are short."""
+    monkeypatch.setattr("xetrack.log.columns.MIN_LINES", 256)
+
+
 @pytest.fixture
 def log(tmp_path: Path) -> FileLog:
     return FileLog(tmp_path / "s.db.events")
