@@ -11,17 +11,16 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import xetrack
+from tests.cli.conftest import LARGE
 from tests.conftest import ROOT, Xt
 from xetrack import Tracker
 from xetrack.cli.progress import progress
 from xetrack.log import progress as log_progress
 
-LARGE = 1_000_000
 ENGINES = ["sqlite", "duckdb"]
 
 
@@ -143,65 +142,14 @@ def test_shell_is_offered_nothing_where_nothing_can_be_told(
 # -- a large store -----------------------------------------------------------
 
 
-@pytest.fixture(scope="session")
-def large(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A million rows of two runs, up to date in SQLite."""
-    db = str(tmp_path_factory.mktemp("large") / "large.db")
-    for run in ("a", "b"):
-        with Tracker(db, track_id=run) as tracker:
-            for start in range(0, LARGE // 2, 100_000):
-                tracker.log_batch([{"step": start + n, "loss": 1 / (start + n + 1)} for n in range(100_000)])
-    return db
-
-
-def test_million_rows_are_read_by_every_command_that_reads(large: str, call: Callable[..., Any]) -> None:
-    half = LARGE // 2
-    assert json.loads(call("head", large, "--n=1", "--json").stdout)[0]["step"] == 0
-    assert json.loads(call("tail", large, "--n=1", "--json").stdout)[0]["step"] == half - 1
-    found = call(
-        "head", large, f"--where=step >= {half - 2}", "--sort=-step,track_id", "--columns=track_id,step", "--csv"
-    )
-    assert found.stdout.splitlines()[1:3] == [f"a,{half - 1}", f"b,{half - 1}"]
-    rows = json.loads(call("runs", large, "--json").stdout)
-    assert [(row["track_id"], row["rows"], row["step"]) for row in rows] == [
-        ("a", half, half - 1),
-        ("b", half, half - 1),
-    ]
-    (best,) = json.loads(call("best", large, "loss", "--min", "--n=1", "--json").stdout)
-    assert best["step"] == half - 1
-    assert json.loads(call("stats", "top", large, "step", "--json").stdout)[0]["step"] == half - 1
-    assert call("sql", large, "SELECT count(*) FROM events", "--csv").stdout.splitlines()[1] == str(LARGE)
-    assert "observations: 1000000" in call("plot", "hist", large, "loss").stdout
-    described = call("stats", "describe", large, "--columns=step", "--json")
-    (step,) = json.loads(described.stdout)
-    assert (step["count"], step["unique"], step["mean"], step["max"]) == (LARGE, half, (half - 1) / 2, half - 1)
-    shown = json.loads(call("show", large, "b", "--json").stdout)
-    assert (shown["rows"], shown["metrics"]["step"]["last"]) == (half, half - 1)
-    assert call("columns", large, "--csv").stdout.splitlines()[1:] == [
-        "timestamp,str",
-        "track_id,str",
-        "step,int",
-        "loss,float",
-    ]
-    assert call("ls", large, "track_id", "--unique").stdout == "a\nb\n"
+@pytest.mark.xdist_group("large")
+def test_a_pipe_that_closes_early_is_nothing_to_speak_of(large: str) -> None:
     pipe = f"{sys.executable} -m xetrack head {large} --n {LARGE} --columns step --csv"
     done = subprocess.run(["sh", "-c", f"{pipe} | head -2"], env=_environ(), capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("step\n0\n", "")
 
 
-def test_million_rows_are_read_in_duckdb_too(large: str, call: Callable[..., Any]) -> None:
-    half, duckdb = LARGE // 2, "--engine=duckdb"
-    assert json.loads(call("tail", large, duckdb, "--n=1", "--json").stdout)[0]["step"] == half - 1
-    rows = json.loads(call("runs", large, duckdb, "--json").stdout)
-    assert [(row["track_id"], row["rows"], row["step"]) for row in rows] == [
-        ("a", half, half - 1),
-        ("b", half, half - 1),
-    ]
-    (step,) = json.loads(call("stats", "describe", large, duckdb, "--columns=step", "--json").stdout)
-    assert (step["count"], step["unique"], step["max"]) == (LARGE, half, half - 1)
-    assert call("sql", large, duckdb, "SELECT count(*) FROM events", "--csv").stdout.splitlines()[1] == str(LARGE)
-
-
+@pytest.mark.xdist_group("large")
 @pytest.mark.skipif(sys.platform == "win32", reason="signals differ there")
 def test_interrupted_command_exits_130_and_the_next_one_completes(large: str, tmp_path: Path) -> None:
     db = tmp_path / "copy.db"
@@ -227,6 +175,7 @@ def test_interrupted_command_exits_130_and_the_next_one_completes(large: str, tm
     assert head.stdout.splitlines()[1] == str(LARGE), head.stderr
 
 
+@pytest.mark.xdist_group("large")
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="pseudo-terminals are missing on this system")
 def test_long_work_shows_a_bar_on_a_terminal(large: str, tmp_path: Path) -> None:
     db = str(tmp_path / "copy.db")

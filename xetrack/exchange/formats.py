@@ -49,6 +49,10 @@ def suffix_form(name: str) -> str | None:
     return match[0][1:].lower().replace("ndjson", "jsonl")
 
 
+#: What needs no quotes, and no look at what it is.
+_NUMBERS = frozenset({int, float})
+
+
 def part_path(path: Path, part: str) -> Path:
     """Where a part of a split goes: ``data.jsonl`` has ``data-train.jsonl`` beside it."""
     match = _SUFFIX.search(path.name)
@@ -126,12 +130,15 @@ class _TableWriter(_LineWriter):
         self.write(names, b"")
 
     def write(self, wires: Sequence[Any], line: bytes) -> None:
-        fields = ["" if wire is None else self._field(as_text(shown(wire))) for wire in wires]
+        fields = [str(wire) if type(wire) in _NUMBERS else self._field(wire) for wire in wires]
         # A line with nothing on it is skipped by most readers.
         text = self._delimiter.join(fields) or '""'
         self._file.write(f"{text}\r\n".encode())
 
-    def _field(self, text: str) -> str:
+    def _field(self, wire: Any) -> str:
+        if wire is None:
+            return ""
+        text = as_text(shown(wire))
         if self._special.search(text):
             text = text.replace('"', '""')
             return f'"{text}"'

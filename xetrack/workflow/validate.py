@@ -7,6 +7,7 @@ made. Nothing is changed.
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -134,7 +135,7 @@ def _duplicates(frame: pd.DataFrame) -> Iterator[Problem]:
     if again.any():
         groups = texts[texts.duplicated(keep=False)].groupby(keys, sort=False, dropna=False)
         examples = []
-        for _, rows in list(groups)[:_EXAMPLES]:
+        for _, rows in itertools.islice(groups, _EXAMPLES):
             runs = fresh.loc[rows.index, "track_id"].drop_duplicates().tolist()
             examples.append({"rows": len(rows), "runs": runs[:_EXAMPLES]})
         yield Problem(
