@@ -7,6 +7,7 @@ renames across folders, so that it could stand on an object store as well.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -365,6 +366,8 @@ class FileLog(Log):
         try:
             self._prepare(self.path)
         except OSError as error:
+            with contextlib.suppress(OSError):  # it holds something
+                self.path.rmdir()
             raise storage_error(error, self.path) from error
 
     def exists(self) -> bool:
@@ -485,6 +488,8 @@ class FileLog(Log):
         try:
             self._prepare(folder)
         except OSError as error:
+            with contextlib.suppress(OSError):  # it holds segments
+                folder.rmdir()
             raise storage_error(error, folder) from error
         return folder
 
