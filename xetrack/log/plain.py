@@ -321,6 +321,8 @@ def _account(raw: bytes, count: int, fields: dict[str, pa.Array], columns: dict[
         nulls = 0
         for key, array in columns.items():
             if array.null_count:
+                if key.lstrip()[:1] in _BEHIND_A_TEXT or key in _ENVELOPE:
+                    raise _NotPlain  # its quotes may be those around other texts, or its null not one of the data
                 name = msgspec.json.encode(key)
                 nulls += raw.count(b",%b:null" % name) + raw.count(b"{%b:null" % name)
         if left != 2 * nulls:
@@ -332,5 +334,7 @@ def _account(raw: bytes, count: int, fields: dict[str, pa.Array], columns: dict[
         raise _NotPlain
 
 
+_BEHIND_A_TEXT = ("", ",", ":", "}", "]")
+_ENVELOPE = frozenset({"kind", "id", "clock", "data", "crc", *_FIELDS})
 #: A quote or a comma of a text in other words.
 _ESCAPED = re.compile(rb"\\u002[2cC]")
