@@ -7,7 +7,6 @@ renames across folders, so that it could stand on an object store as well.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import os
@@ -366,8 +365,6 @@ class FileLog(Log):
         try:
             self._prepare(self.path)
         except OSError as error:
-            with contextlib.suppress(OSError):  # it holds something
-                self.path.rmdir()
             raise storage_error(error, self.path) from error
 
     def exists(self) -> bool:
@@ -488,8 +485,6 @@ class FileLog(Log):
         try:
             self._prepare(folder)
         except OSError as error:
-            with contextlib.suppress(OSError):  # it holds segments
-                folder.rmdir()
             raise storage_error(error, folder) from error
         return folder
 
@@ -503,7 +498,11 @@ class FileLog(Log):
 
     def _prepare(self, folder: Path) -> None:
         """Make a folder of the store, and the store around it where there is none."""
-        make_folder(folder)
+        try:
+            folder.mkdir(exist_ok=True)
+        except FileNotFoundError:
+            make_folder(self.path.parent)
+            folder.mkdir(parents=True, exist_ok=True)
         file = self.path / STORE_FILE
         if self._marker() is None:
             # Complete from the first moment on; the bytes are the same whoever comes first.

@@ -498,7 +498,7 @@ def sync_place(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it that are not there, on the device."""
+    """Make a folder for stores, and those above it that are not there, on the device: ``sync_place`` stops below."""
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for one in missing:
