@@ -158,9 +158,9 @@ class Keeper:
                 path = self.path()
                 is_gone = self._backend is not None and not self._backend.current()
                 self._drop()
-                if is_gone:
-                    pass  # another process put aside what failed here: the next attempt opens what it made
-                elif ailment == "damaged":
+                if is_gone:  # another process put aside what failed here: the next attempt opens what it made
+                    continue
+                if ailment == "damaged":
                     files.set_aside(path)
                 elif self._temporary is None:
                     self._make_temporary()

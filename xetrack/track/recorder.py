@@ -37,7 +37,6 @@ class Recorder:
         losses: Count what cannot be written, which is raised without them.
         skip: There is no log to write to, only sinks.
         off: Rows go nowhere.
-        to_disk: A row is on the device when it is handed back.
         files: A path as value stands for its file.
         unopened: Why there is no log.
     """
@@ -52,14 +51,14 @@ class Recorder:
         losses: Losses | None,
         skip: bool,
         off: bool,
-        to_disk: bool,
         files: bool,
         unopened: StorageError | None,
     ) -> None:
         #: The row recorded last.
         self.latest: dict[str, Any] = {}
         self._run, self._session, self._sampler, self._sinks, self._losses = run, session, sampler, sinks, losses
-        self._skip, self._off, self._to_disk, self._files, self._unopened = skip, off, to_disk, files, unopened
+        self._skip, self._off, self._files, self._unopened = skip, off, files, unopened
+        self._to_disk = session.to_disk
         #: Whether plain rows may go straight to the log, past what samples them or copies them elsewhere.
         self._fast = sampler is None and sinks is None
         #: Keys checked with the params, and the params: read and replaced together, threads may share a recorder.

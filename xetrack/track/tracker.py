@@ -156,7 +156,6 @@ class Tracker(RunView):
         self.warnings = settings.warnings
         self.measurement_interval = measurement_interval
         self._text_limit = settings.text_limit
-        self._to_disk = settings.durability == "disk"
         self._off = settings.disabled or (rank_zero_only and (rank() or 0) != 0)
         losses = Losses(self.track_id) if settings.on_error == "warn" else None
         check_table_name(settings.table)
@@ -183,7 +182,6 @@ class Tracker(RunView):
             losses=losses,
             skip=self._skip,
             off=self._off,
-            to_disk=self._to_disk,
             files=log_files,
             unopened=unopened,
         )
@@ -193,7 +191,7 @@ class Tracker(RunView):
         self._recorder.set_params({**commit, **_params(params)})
         if reset and not self._skip:
             with self._recorder.tolerant():
-                self._table.reset(self._session.writer, self._to_disk)
+                self._table.reset(self._session.writer, self._session.to_disk)
         if rewind is not None:
             self.rewind(rewind)
 
@@ -237,7 +235,7 @@ class Tracker(RunView):
         with self._recorder.tolerant():
             name, wire = self._recorder.value(key, value)
             count = self._change(
-                lambda writer: self._table.set_value(writer, name, wire, self.track_id, to_disk=self._to_disk)
+                lambda writer: self._table.set_value(writer, name, wire, self.track_id, to_disk=self._session.to_disk)
             )
         return count
 
@@ -252,7 +250,7 @@ class Tracker(RunView):
             where_name, where_wire = make_condition(where_key, where_value)
             count = self._change(
                 lambda writer: self._table.set_where(
-                    writer, name, wire, where_name, where_wire, self.track_id, to_disk=self._to_disk
+                    writer, name, wire, where_name, where_wire, self.track_id, to_disk=self._session.to_disk
                 )
             )
         return count
@@ -269,7 +267,7 @@ class Tracker(RunView):
             RunProtected: the run is protected.
         """
         condition = make_point(point)
-        return self._change(lambda writer: self._table.rewind(writer, self.track_id, condition, self._to_disk))
+        return self._change(lambda writer: self._table.rewind(writer, self.track_id, condition, self._session.to_disk))
 
     def protect(self) -> int:
         """Refuse, from now on, what would set or hide rows of this run; return how many it has.
@@ -279,11 +277,11 @@ class Tracker(RunView):
         Raises:
             RunNotFound: nothing was logged so far.
         """
-        return self._change(lambda writer: self._table.protect(writer, self.track_id, self._to_disk))
+        return self._change(lambda writer: self._table.protect(writer, self.track_id, self._session.to_disk))
 
     def unprotect(self) -> int:
         """Allow changes of this run again; return how many rows it has. Raises what ``protect`` does."""
-        return self._change(lambda writer: self._table.unprotect(writer, self.track_id, self._to_disk))
+        return self._change(lambda writer: self._table.unprotect(writer, self.track_id, self._session.to_disk))
 
     def _change(self, change: Callable[[Any], int]) -> int:
         """What a change of this run returns; 0 where there is no store, or none that can be written."""
