@@ -39,7 +39,7 @@ ODD = [
     '{"b":1}', '{"a":null}', "[1,2]", '[{"a":1}]', '{"$float":"NaN"}', '{"$int":"9"}', '{"$tuple":["x"]}', "null,",
     "1,", "1 ", " 1", "01", "1.", "", "NaN", "nan", "Infinity", "-inf", "+1", '"x', "1}", '1,"a":2', '"x","late":null',
 ]  # fmt: skip
-KEYS = ["a", "b", "A", "f1", "f2", "a b", "a_b", "wall", "run", "é", 'q\\"']
+KEYS = ["a", "b", "A", "f1", "f2", "a b", "a_b", "wall", "run", "é", 'q\\"', ":", ",", "k{"]
 ENVELOPES = [
     ',"batch":1', ',"batch":"1"', ',"batch":1.5', ',"batch":null', ',"timestamp":"2024-05-01 10:00"', ',"timestamp":7',
     ',"source":"old,\\"x\\".csv"', ',"unknown":1', ',"run":"again"', ',"clock":1', ',"wall":5', ',"data":{"a":1}', ",",
@@ -122,9 +122,17 @@ def shown(root: Path, kind: type[DuckdbTables]) -> Any:
 
 
 def one(*cells: str) -> bytes:
-    heads = [f'{{"kind":"row.logged","id":"{WRITER}-{seq}","clock":{CLOCK + seq},"run":"r"' for seq in range(1, 9)]
-    data = ['"a":1', *cells] * 8
-    return line(HEADER) + b"".join(line(f'{head},"data":{{{cell}}}') for head, cell in zip(heads, data, strict=False))
+    return rows(*(['"a":1', *cells] * 8)[:8])
+
+
+def rows(*data: str, envelope: str = "") -> bytes:
+    """A row for each, all in one piece; ``envelope`` stands in the last."""
+    lines = [line(HEADER)]
+    for seq, cells in enumerate(data, 1):
+        more = envelope if seq == len(data) else ""
+        head = f'{{"kind":"row.logged","id":"{WRITER}-{seq}","clock":{CLOCK + seq},"run":"r"'
+        lines.append(line(f'{head},"data":{{{cells}}}{more}'))
+    return b"".join(lines)
 
 
 @given(segments())
@@ -134,6 +142,11 @@ def one(*cells: str) -> bytes:
 @example(one('"a":1,"a":2'))
 @example(one('"b":null'))
 @example(one('"a":1,'))
+@example(rows('":":1,"k{":"v","n":1', '"k{":"v","n":2', '"k{":":null","n":7,"zz":5'))
+@example(rows('",":1,"t":"x","n":1', '"t":"x","n":2', '"t":"x,","n":"1"'))
+@example(rows('"a":1,"b":2', '"b":2', '"a":1,"a":null,"b":2'))
+@example(rows('"run":1,"b":2', '"b":2', '"b":2', envelope=',"run":null'))
+@example(rows('"a":1,"b":2', '"a":null,"b":2', '"b":2'))
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_rows_by_column_are_rows_one_by_one(tmp_path_factory: Any, segment: bytes) -> None:
     folder = tmp_path_factory.mktemp("log") / "t.db.events" / "default"

@@ -102,7 +102,7 @@ def read_rows(raw: bytes, ends: np.ndarray, kinds: dict[str, str], reader: JsonR
             return None
         fields = {name: _typed(array, "text" if _FIELDS[name] == "JSON" else "int") for name, array in given.items()}
         columns = {key: _typed(data[key], kind) for key, kind in kinds.items()}
-        _account(raw, len(ends), fields, columns)
+        _account(raw, ends, fields, columns)
     except _NotPlain:
         return None
     return Rows(clocks, seqs, writers, codes, {name: fields[name] for name in ("run", "wall", "timestamp")}, columns)
@@ -293,7 +293,7 @@ def _arrow_type(kind: str) -> pa.DataType:
     return types[kind]
 
 
-def _account(raw: bytes, count: int, fields: dict[str, pa.Array], columns: dict[str, pa.Array]) -> None:
+def _account(raw: bytes, ends: np.ndarray, fields: dict[str, pa.Array], columns: dict[str, pa.Array]) -> None:
     """See that the lines hold what was found in them, and nothing else.
 
     Each key and each text has two quotes. A key that was not asked for, one that comes twice, a text where none was
@@ -305,9 +305,10 @@ def _account(raw: bytes, count: int, fields: dict[str, pa.Array], columns: dict[
     import numpy as np
     import pyarrow.compute as pc
 
+    count = len(ends)
     found = [*fields.values(), *columns.values()]
     texts = [array for array in found if array.type == "string"]
-    quotes = commas = 0
+    quotes = 0
     if b"\\" in raw:
         if _ESCAPED.search(raw):
             raise _NotPlain
@@ -318,13 +319,7 @@ def _account(raw: bytes, count: int, fields: dict[str, pa.Array], columns: dict[
     octets = np.frombuffer(raw, np.uint8)
     left = np.count_nonzero(octets == ord('"')) - quotes
     if left:
-        nulls = 0
-        for key, array in columns.items():
-            if array.null_count:
-                if key.lstrip()[:1] in _BEHIND_A_TEXT or key in _ENVELOPE:
-                    raise _NotPlain  # its quotes may be those around other texts, or its null not one of the data
-                name = msgspec.json.encode(key)
-                nulls += raw.count(b",%b:null" % name) + raw.count(b"{%b:null" % name)
+        nulls = sum(_written_nulls(raw, ends, key, array) for key, array in columns.items() if array.null_count)
         if left != 2 * nulls:
             raise _NotPlain
         keys += nulls
@@ -334,7 +329,27 @@ def _account(raw: bytes, count: int, fields: dict[str, pa.Array], columns: dict[
         raise _NotPlain
 
 
+#: What stands behind a text in a line, and so could make the quote that ends it look like one that begins a key.
 _BEHIND_A_TEXT = ("", ",", ":", "}", "]")
 _ENVELOPE = frozenset({"kind", "id", "clock", "data", "crc", *_FIELDS})
+
+
+def _written_nulls(raw: bytes, ends: np.ndarray, key: str, array: pa.Array) -> int:
+    """In how many lines a key is written with a null, of the rows that have no value of it.
+
+    Raises:
+        _NotPlain: one may stand for something else: a key twice in a line, a field of the envelope, a piece of a text.
+    """
+    import numpy as np
+
+    if key.lstrip()[:1] in _BEHIND_A_TEXT or key in _ENVELOPE:
+        raise _NotPlain
+    written = re.compile(rb"[,{]" + re.escape(msgspec.json.encode(key)) + rb":null")
+    lines = np.searchsorted(ends, [found.start() for found in written.finditer(raw)])
+    if len(np.unique(lines)) < len(lines) or not array.is_null().to_numpy(zero_copy_only=False)[lines].all():
+        raise _NotPlain
+    return len(lines)
+
+
 #: A quote or a comma of a text in other words.
 _ESCAPED = re.compile(rb"\\u002[2cC]")
