@@ -40,6 +40,7 @@ def _line(**fields: Any) -> bytes:
         {"wall": 2**62},
         {"wall": -(2**62)},
         {"kind": "writer.alive", "id": "-1"},
+        {"kind": "writer.started", "id": f"{WRITER}-0", "format": "1.0", "utc_offset_s": 10**13},
     ],
     ids=str,
 )
@@ -168,3 +169,11 @@ def test_a_database_with_a_damaged_name_in_its_schema_is_read_or_refused(tmp_pat
     path.write_bytes(path.read_bytes().replace(b"zzzz", b"\x83\xff(("))
     with contextlib.suppress(XetrackError):
         assert import_data(path, tmp_path / "t.db", kind=kind).rows_added == 0
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "duckdb"])
+def test_an_empty_key_has_a_column(tmp_path: Path, engine: Any) -> None:
+    folder = tmp_path / "t.db.events" / "default"
+    folder.mkdir(parents=True)
+    (folder / f"{WRITER}.jsonl").write_bytes(_line(data={"": 1, "_": 2}))
+    assert Reader(tmp_path / "t.db", engine=engine).to_df()[["_", "__2"]].iloc[0].tolist() == [1, 2]

@@ -18,6 +18,8 @@ from xetrack.log.clock import MAX_CLOCK_US
 Reading = Annotated[int, msgspec.Meta(ge=0, le=MAX_CLOCK_US)]
 #: A wall clock before 1970 is a clock set back.
 WallTime = Annotated[int, msgspec.Meta(ge=-(2**53) + 1, le=2**53 - 1)]
+#: No zone is a week away.
+UtcOffset = Annotated[int, msgspec.Meta(ge=-604_800, le=604_800)]
 Ids = dict[str, str]
 
 
@@ -36,7 +38,7 @@ class WriterStarted(Event, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     host: str | None = None
     pid: int | None = None
     user: str | None = None
-    utc_offset_s: int | None = None
+    utc_offset_s: UtcOffset | None = None
     python: str | None = None
     xetrack: str | None = None
     script: str | None = None

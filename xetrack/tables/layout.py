@@ -76,7 +76,7 @@ def arrange(facts: Mapping[str, KeyFacts], limit: int) -> list[Column]:
     taken = set(_TAKEN)
     columns = []
     for index, key in enumerate(sorted(facts, key=lambda key: facts[key].first)):
-        plain = column_name(key)
+        plain = column_name(key) or "_"  # another program may write an empty key; no engine takes it for a name
         name, count = plain, 1
         while name.casefold() in taken:
             count += 1
