@@ -30,7 +30,7 @@ from xetrack.errors import (
     storage_error,
 )
 from xetrack.log.header import head_of
-from xetrack.log.log import Facts, FileLog, Log, MemoryLog
+from xetrack.log.log import EVENTS_SUFFIX, Facts, FileLog, Log, MemoryLog
 from xetrack.log.names import check_table
 from xetrack.table import Table
 from xetrack.tables.assets import summary
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from xetrack.tables.sqlite_door import TablesConnection
 
 IN_MEMORY = ":memory:"
-EVENTS_SUFFIX = ".events"
 ENGINES: tuple[Engine, ...] = get_args(Engine)
 
 #: Segments of a table from which on ``XETRACK_AUTOCOMPACT`` packs them.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ import typer
 from typer.testing import CliRunner
 
 from tests.cli.conftest import Call
-from xetrack import Tracker
+from xetrack import Reader, Tracker
 from xetrack.cli.commands import command
 from xetrack.cli.options import Output
 
@@ -173,3 +174,27 @@ def test_bundle_stands_for_its_options_and_arguments_come_first() -> None:
     command(app)(show)
     result = CliRunner().invoke(app, ["a", "b", "--loud", "--n", "3", "--json"])
     assert result.stdout == "['a', 'b'] True 3 True\n"
+
+
+@pytest.mark.parametrize("target", ["segment", "store.json", "tables", "tables of duckdb", "asset"])
+@pytest.mark.parametrize(
+    "command", ["head {db} --out {to}", "sql {db} 'SELECT 1' --out {to}", "assets export {db} net {to} --force"]
+)
+def test_nothing_is_written_over_a_file_of_a_store(call: Call, tmp_path: Path, command: str, target: str) -> None:
+    db = str(tmp_path / "track.db")
+    with Tracker(db, track_id="calm-otter-1") as tracker:
+        tracker.log({"net": {1, 2}})
+    Reader(db, engine="duckdb").to_df()
+    call("replay", db, "--engine", "duckdb")
+    files = {
+        "segment": next(Path(f"{db}.events", "default").glob("*.jsonl")),
+        "store.json": Path(f"{db}.events", "store.json"),
+        "tables": Path(db),
+        "tables of duckdb": tmp_path / "track.duckdb",
+        "asset": next(Path(f"{db}.events", "_assets").rglob("*.zst")),
+    }
+    before = {name: path.read_bytes() for name, path in files.items()}
+    done = call(*shlex.split(command.format(db=db, to=files[target])))
+    assert (done.exit_code, done.stdout) == (2, ""), done.output
+    assert "belongs to a store" in done.stderr
+    assert {name: path.read_bytes() for name, path in files.items()} == before

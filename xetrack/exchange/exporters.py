@@ -28,6 +28,7 @@ from xetrack.exchange.formats import (
     suffix_form,
     time_kind,
 )
+from xetrack.exchange.frames import refuse_to_replace
 from xetrack.exchange.manifest import (
     SUFFIX,
     ExportedFile,
@@ -41,7 +42,7 @@ from xetrack.exchange.past import open_past
 from xetrack.exchange.replays import Replay
 from xetrack.exchange.splits import group_of, parse_split, part_of
 from xetrack.log.ranges import Frontier
-from xetrack.store import EVENTS_SUFFIX, IN_MEMORY, Store, open_store
+from xetrack.store import IN_MEMORY, Store, open_store
 from xetrack.tables.layout import Column
 from xetrack.track.lines import as_json
 
@@ -156,7 +157,7 @@ def _export(
     paths = [target] if query.split is None else [part_path(target, part) for part in query.split]
     listed = target.with_name(target.name + SUFFIX)
     if write:
-        _refuse([*paths, listed], store, force)
+        _refuse([*paths, listed], force)
     try:
         with ExitStack() as stack:
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="xetrack-"))
@@ -319,14 +320,10 @@ def _names(columns: str | Sequence[str] | None) -> list[str] | None:
     return names
 
 
-def _refuse(paths: Sequence[Path], store: Store, force: bool) -> None:
-    """Refuse to write over what is there, and to write into the store at all."""
+def _refuse(paths: Sequence[Path], force: bool) -> None:
+    """Refuse to write over what is there, and to write into a store at all."""
     for path in paths:
-        if store.path is not None:
-            # Tables of a past state lie elsewhere: the path that was named is the one to spare.
-            place, tables = Path(os.path.realpath(path)), Path(os.path.realpath(store.db.removesuffix(EVENTS_SUFFIX)))
-            if place == tables or tables.with_name(tables.name + EVENTS_SUFFIX) in (place, *place.parents):
-                raise InvalidArgument("out", f"{path} belongs to the store")
+        refuse_to_replace(path)
         if os.path.lexists(path) and not path.is_file():
             raise InvalidArgument("out", f"{path} is no file")
         if not force and path.exists():

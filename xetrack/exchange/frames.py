@@ -1,4 +1,4 @@
-"""Data frames to files: what ``Tracker.to_csv`` and ``to_parquet`` do with theirs."""
+"""Data frames to files, as ``Tracker.to_csv`` and ``to_parquet`` write them; how any file of a user's is written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from xetrack.errors import MissingExtra, storage_error
+from xetrack.errors import InvalidArgument, MissingExtra, storage_error
+from xetrack.log.log import EVENTS_SUFFIX, is_log
+from xetrack.tables.files import are_tables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +42,12 @@ def write_frame(frame: pd.DataFrame, path: str | os.PathLike[str], form: Literal
 
 @contextmanager
 def draft_of(target: Path) -> Iterator[Path]:
-    """A path beside the target that takes its place at the end; the target itself if it is a pipe or a device."""
+    """A path beside the target that takes its place at the end; the target itself if it is a pipe or a device.
+
+    Raises:
+        InvalidArgument: the target is a file of a store.
+    """
+    refuse_to_replace(target)
     if target.exists() and not target.is_file():
         yield target
         return
@@ -48,6 +55,17 @@ def draft_of(target: Path) -> Iterator[Path]:
         draft = Path(folder) / target.name  # pandas packs by the suffix
         yield draft
         os.replace(draft, target)
+
+
+def refuse_to_replace(path: Path) -> None:
+    """See that a file to be written is no file of a store: of its log, or of its tables.
+
+    Raises:
+        InvalidArgument: it is one.
+    """
+    place = Path(os.path.realpath(path))
+    if any(map(is_log, place.parents)) or is_log(Path(f"{place}{EVENTS_SUFFIX}")) or are_tables(place):
+        raise InvalidArgument("out", f"{path} belongs to a store")
 
 
 def _write_parquet(frame: pd.DataFrame, path: Path) -> None:

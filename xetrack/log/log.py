@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from xetrack.log.columns import Columns
     from xetrack.log.merged import Merged
 
+#: Ends the name of the folder that is the log of a store.
+EVENTS_SUFFIX = ".events"
 STORE_FILE = "store.json"
 STORE_BYTES = b'{"format":1}\n'
 #: Major number of the newest format that this release reads.
@@ -524,6 +526,15 @@ class FileLog(Log):
 
 class _StoreFile(msgspec.Struct):
     format: int
+
+
+def is_log(folder: Path) -> bool:
+    """Whether a folder says of itself that it is the log of a store."""
+    try:
+        msgspec.json.decode((folder / STORE_FILE).read_bytes(), type=_StoreFile)
+    except (OSError, msgspec.DecodeError):
+        return False
+    return True
 
 
 class MemoryLog(Log):

@@ -8,9 +8,7 @@ the code of whoever logged the object.
 from __future__ import annotations
 
 import datetime as dt
-import os
 import re
-import secrets
 import shutil
 import tempfile
 import time
@@ -20,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xetrack.errors import AmbiguousAsset, AssetNotFound, AssetUnloadable, DamagedLine, InvalidArgument, storage_error
+from xetrack.exchange.frames import draft_of
 from xetrack.log.assets import FILE_CODEC, OBJECT_CODEC, StoredFile
 from xetrack.log.cells import DIGEST_DIGITS
 from xetrack.log.events import AssetRemoved
@@ -234,20 +233,15 @@ class AssetsView(Mapping[str, Any]):
         if target.is_dir() or (target.exists() and not force):
             reason = "is a folder" if target.is_dir() else "is there already; force replaces it"
             raise InvalidArgument("path", f"{target} {reason}")
-        draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}.draft")
         with self._open(digest, named) as stream:
             try:
-                with open(draft, "xb") as file:
+                with draft_of(target) as draft, open(draft, "wb") as file:
                     if is_file and not raw:
                         _pickle_stream(stream, file)
                     else:
                         shutil.copyfileobj(stream, file, _CHUNK_BYTES)
-                os.replace(draft, target)
-            except BaseException as error:
-                draft.unlink(missing_ok=True)
-                if isinstance(error, OSError):
-                    raise storage_error(error, target, named.size or 0) from error
-                raise
+            except OSError as error:
+                raise storage_error(error, target, named.size or 0) from error
         return target
 
     def waste(self) -> list[Waste]:

@@ -38,6 +38,13 @@ def refuse_foreign(path: Path, engine: str) -> None:
         raise ForeignFile(path)
 
 
+def are_tables(path: Path) -> bool:
+    """Whether a file holds tables of ours, of either engine."""
+    if not path.is_file() or not path.stat().st_size:
+        return False
+    return is_tables_file(path) or (path.suffix == ".duckdb" and has_rows(path, "duckdb"))
+
+
 def _may_be_duckdb(path: Path) -> bool:
     with path.open("rb") as file:
         header = file.read(12)
