@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 import xetrack
@@ -204,3 +205,32 @@ def test_listener_is_told_of_what_is_read_and_taken_in(store: str, tmp_path: Pat
         xetrack.import_data(tmp_path / "rows.csv", tmp_path / "new.db")
     log_bytes = sum(path.stat().st_size for path in Path(f"{store}.events").glob("*/*.jsonl"))
     assert read_bytes >= log_bytes and told["rows"] == 1000
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals differ there")
+@pytest.mark.parametrize("engine", ENGINES)
+def test_query_that_python_cannot_leave_is_interrupted(xt: Xt, tmp_path: Path, engine: str) -> None:
+    db = str(tmp_path / "track.db")
+    with Tracker(db) as tracker:
+        tracker.log_batch([{"n": number} for number in range(20_000)])
+    assert xt("replay", db, "--engine", engine).returncode == 0
+    endless = "SELECT sum(a.n * b.n % (c.n + 1) * d.n) FROM events a, events b, events c, events d"
+    run = subprocess.Popen(
+        [sys.executable, "-m", "xetrack", "sql", db, endless, "--engine", engine],
+        env=_environ(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while run.poll() is None and psutil.Process(run.pid).cpu_times().user < 1.5:
+        time.sleep(0.02)
+    run.send_signal(signal.SIGINT)
+    out, err = run.communicate(timeout=60)
+    assert (run.returncode, out, err) == (130, "", "xt: interrupted\n")
+
+
+def test_closed_output_is_told(xt: Xt, store: str) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m xetrack head {store} >&-"], env=_environ(), capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (1, "xt: The output cannot be written: standard output is closed.\n")

@@ -17,6 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 import xetrack
+from xetrack.cli.interrupts import INTERRUPTED, heeded, pressed
 from xetrack.errors import XetrackError
 
 #: Modules of this floor, and the commands that each adds to the app, in the order of the help.
@@ -43,7 +44,6 @@ FAMILIES = {
     "watch": "watch",
     "upkeep": "replay verify compact",
 }
-INTERRUPTED = 130
 #: What the parser raises; typer hands on only the most special kind, and where it is defined depends on its release.
 _WrongUsage: Any = typer.BadParameter.__mro__[1]
 
@@ -83,9 +83,14 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            result = super().invoke(ctx)
-            sys.stdout.flush()
-            return result
+            try:
+                result = super().invoke(ctx)
+                sys.stdout.flush()
+                return result
+            except Exception as error:
+                if pressed():
+                    raise KeyboardInterrupt from error
+                raise
         except _WrongUsage as error:
             raise _told(error) from error
         except BrokenPipeError:
@@ -162,10 +167,16 @@ def _options(
 
 def main() -> None:
     """Run the command line; the entry point of `xt` and `python -m xetrack`."""
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # for as long as the program runs
+    if sys.stdout is None:
+        typer.echo("xt: The output cannot be written: standard output is closed.", err=True)
+        sys.exit(1)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        app()
+        with heeded():
+            app()
     except Exception as error:  # the last resort: a bug, told in one line
         if "--debug" in sys.argv:
             raise
