@@ -14,8 +14,6 @@ from xetrack.cli import app
 
 Call = Callable[..., Any]
 
-LARGE = 1_000_000
-
 
 @pytest.fixture
 def call() -> Call:
@@ -39,14 +37,3 @@ def store(tmp_path: Path) -> Iterator[str]:
     with Tracker(db, track_id="calm-otter-1", table="metrics") as tracker:
         tracker.log({"accuracy": 0.9})
     yield db
-
-
-@pytest.fixture(scope="session")
-def large(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A million rows of two runs, up to date in SQLite."""
-    db = str(tmp_path_factory.mktemp("large") / "large.db")
-    for run in ("a", "b"):
-        with Tracker(db, track_id=run) as tracker:
-            for start in range(0, LARGE // 2, 100_000):
-                tracker.log_batch([{"step": start + n, "loss": 1 / (start + n + 1)} for n in range(100_000)])
-    return db

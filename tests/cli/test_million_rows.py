@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import LARGE, Call
+from tests.cli.conftest import Call
 from tests.cli.test_matrix import CASES, takes
+from xetrack import Tracker
 
-pytestmark = pytest.mark.xdist_group("large")
-
+LARGE = 1_000_000
 HALF = LARGE // 2
 LAST = HALF - 1
 #: What is asked, in this order, and what stdout then has. `DB` is the store of the runs ``a`` and ``b``.
@@ -68,22 +68,34 @@ SLOW = {
 WITHOUT_ROWS = re.compile(r"(cache (ls|delete)|versions|models|skills|git|assets (export|delete))\b")
 
 
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A million rows of two runs, up to date in SQLite."""
+    db = str(tmp_path_factory.mktemp("large") / "large.db")
+    for run in ("a", "b"):
+        with Tracker(db, track_id=run) as tracker:
+            for start in range(0, LARGE // 2, 100_000):
+                tracker.log_batch([{"step": start + n, "loss": 1 / (start + n + 1)} for n in range(100_000)])
+    return db
+
+
 def test_every_command_is_asked_or_has_no_rows() -> None:
     asked = {name for name in CASES for line in [*LINES, *SLOW] if line.startswith(f"{name} ")}
     assert [name for name in CASES if name not in asked and not WITHOUT_ROWS.match(name)] == []
 
 
-@pytest.mark.parametrize("engine", ["sqlite", "duckdb"])
-def test_every_command(large: str, call: Call, tmp_path: Path, engine: str) -> None:
-    db = str(tmp_path / "large.db")
-    for name in (db, f"{db}.theirs"):
-        shutil.copytree(f"{large}.events", f"{name}.events")
-    shutil.copy(large, db)
-    for line, said in {**LINES, **(SLOW if os.environ.get("XETRACK_LARGE") == "all" else {})}.items():
-        name = next(name for name in CASES if line.startswith(f"{name} "))
-        words = [f"{db}{word[2:]}" if word.startswith("DB") else word for word in shlex.split(line)]
-        done = call(*words, *(["--engine", engine] if takes(name, "--engine") else []))
-
-        assert re.search(said, done.stdout), (line, done.stdout, done.stderr)
-        wanted = {"validate": 1, "cache hits": 3}.get(name, 0)  # both runs have the same rows; no column `cache`
-        assert done.exit_code == wanted, (line, done.stderr)
+def test_every_command(large: str, call: Call, tmp_path: Path) -> None:
+    """In one test, so that the store is made once, whoever runs it."""
+    lines = {**LINES, **(SLOW if os.environ.get("XETRACK_LARGE") == "all" else {})}
+    for engine in ("sqlite", "duckdb"):
+        db = str(tmp_path / engine / "large.db")
+        for name in (db, f"{db}.theirs"):
+            shutil.copytree(f"{large}.events", f"{name}.events")
+        shutil.copy(large, db)
+        for line, said in lines.items():
+            name = next(name for name in CASES if line.startswith(f"{name} "))
+            words = [f"{db}{word[2:]}" if word.startswith("DB") else word for word in shlex.split(line)]
+            done = call(*words, *(["--engine", engine] if takes(name, "--engine") else []))
+            assert re.search(said, done.stdout), (line, engine, done.stdout, done.stderr)
+            wanted = {"validate": 1, "cache hits": 3}.get(name, 0)  # both runs have the same rows; no column `cache`
+            assert done.exit_code == wanted, (line, engine, done.stderr)

@@ -1,4 +1,4 @@
-"""`xt` on a terminal, in a pipe, in a shell that completes, interrupted, and on a large store."""
+"""`xt` on a terminal, in a pipe, in a shell that completes, and interrupted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ import psutil
 import pytest
 
 import xetrack
-from tests.cli.conftest import LARGE
 from tests.conftest import ROOT, Xt
 from xetrack import Tracker
 from xetrack.cli.progress import progress
@@ -140,21 +139,29 @@ def test_shell_is_offered_nothing_where_nothing_can_be_told(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-# -- a large store -----------------------------------------------------------
+# -- a store that takes a while ----------------------------------------------
+
+LONG = 200_000
 
 
-@pytest.mark.xdist_group("large")
-def test_a_pipe_that_closes_early_is_nothing_to_speak_of(large: str) -> None:
-    pipe = f"{sys.executable} -m xetrack head {large} --n {LARGE} --columns step --csv"
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> str:
+    db = str(tmp_path_factory.mktemp("long") / "long.db")
+    with Tracker(db) as tracker:
+        tracker.log_batch([{"step": step, "loss": 1 / (step + 1)} for step in range(LONG)])
+    return db
+
+
+def test_a_pipe_that_closes_early_is_nothing_to_speak_of(long: str) -> None:
+    pipe = f"{sys.executable} -m xetrack head {long} --n {LONG} --columns step --csv"
     done = subprocess.run(["sh", "-c", f"{pipe} | head -2"], env=_environ(), capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("step\n0\n", "")
 
 
-@pytest.mark.xdist_group("large")
 @pytest.mark.skipif(sys.platform == "win32", reason="signals differ there")
-def test_interrupted_command_exits_130_and_the_next_one_completes(large: str, tmp_path: Path) -> None:
+def test_interrupted_command_exits_130_and_the_next_one_completes(long: str, tmp_path: Path) -> None:
     db = tmp_path / "copy.db"
-    os.symlink(f"{large}.events", f"{db}.events")
+    os.symlink(f"{long}.events", f"{db}.events")
     run = subprocess.Popen(
         [sys.executable, "-m", "xetrack", "replay", str(db)],
         env=_environ(),
@@ -173,14 +180,13 @@ def test_interrupted_command_exits_130_and_the_next_one_completes(large: str, tm
         capture_output=True,
         text=True,
     )
-    assert head.stdout.splitlines()[1] == str(LARGE), head.stderr
+    assert head.stdout.splitlines()[1] == str(LONG), head.stderr
 
 
-@pytest.mark.xdist_group("large")
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="pseudo-terminals are missing on this system")
-def test_long_work_shows_a_bar_on_a_terminal(large: str, tmp_path: Path) -> None:
+def test_long_work_shows_a_bar_on_a_terminal(long: str, tmp_path: Path) -> None:
     db = str(tmp_path / "copy.db")
-    os.symlink(f"{large}.events", f"{db}.events")
+    os.symlink(f"{long}.events", f"{db}.events")
     status, shown = _on_terminal("replay", db)
     assert status == 0
     assert "MB/s" in shown and "━" in shown

@@ -29,7 +29,9 @@ def pressed() -> bool:
 @contextlib.contextmanager
 def heeded() -> Iterator[None]:
     """Have Ctrl-C end what runs here, unless a command takes it for itself."""
-    if threading.current_thread() is not threading.main_thread() or os.name == "nt":
+    is_main = threading.current_thread() is threading.main_thread()
+    # A shell has what runs in the background ignore it.
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler or os.name == "nt":
         yield
         return
     ours, theirs = os.pipe()
