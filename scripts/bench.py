@@ -21,6 +21,7 @@ from scripts import (
     bench_cache,
     bench_cli,
     bench_duckdb,
+    bench_large,
     bench_live,
     bench_merge,
     bench_peers,
@@ -33,6 +34,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a twentieth of the rows")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--peers", nargs="*", metavar="NAME", help="compare with other trackers instead, or only these")
+    parser.add_argument("--large", action="store_true", help="what a replay of large and odd stores takes instead")
     parser.add_argument("--out", metavar="FILE", help="with --peers: where the JSON goes as well")
     parser.add_argument("--worker", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -44,6 +46,9 @@ def main() -> None:
 
     if options.peers is not None:
         bench_peers.main(options.quick, options.json, options.out, options.peers)
+        return
+    if options.large:
+        bench_large.main(options.quick, options.json)
         return
     quick = options.quick
     figures = [
