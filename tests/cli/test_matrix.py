@@ -9,10 +9,8 @@ import json
 import math
 import os
 import re
-import select
 import shlex
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +21,8 @@ import pytest
 import typer
 
 from tests.cli.conftest import Call
-from tests.conftest import ROOT, Git
+from tests.cli.terminals import on_terminal
+from tests.conftest import Git
 from xetrack import Reader, Tracker
 from xetrack.cli import app
 from xetrack.track.cache import FunctionCache
@@ -430,7 +429,9 @@ def test_every_command_on_a_terminal(stage: Stage, tmp_path: Path, engine: str) 
     lines = [(name, str(stage(name, engine)), words(name)) for name in sorted(CASES)]
     todo = tmp_path / "lines.json"
     todo.write_text(json.dumps(lines))
-    shown = _on_terminal(str(todo), engine)
+    status, sent = on_terminal(sys.executable, "-c", _DRIVER, str(todo), XETRACK_ENGINE=engine)
+    assert status == 0, sent
+    shown = sent.replace("\r\n", "\n").replace("\r", "")
     parts = re.split(r"@@(\d+)@@(.+?)@@\n", shown)
     told = {name: (int(code), said) for said, code, name in zip(parts[::3], parts[1::3], parts[2::3], strict=False)}
     assert {name: code for name, (code, _) in told.items()} == dict.fromkeys(CASES, 0), shown[-2000:]
@@ -441,24 +442,3 @@ def test_every_command_on_a_terminal(stage: Stage, tmp_path: Path, engine: str) 
         assert max(map(len, frames[name]), default=0) <= 80, (name, said)
     assert {name for name in CASES if frames[name]} == {name for name, case in CASES.items() if case.framed}
     assert all("\x1b[" in told[name][1] for name, case in CASES.items() if case.framed)
-
-
-def _on_terminal(todo: str, engine: str) -> str:
-    ours, theirs = os.openpty()
-    own = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
-    env = {**own, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "COLUMNS": "80", "XETRACK_ENGINE": engine}
-    sent = b""
-    command = [sys.executable, "-c", _DRIVER, todo]
-    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=env) as run:
-        os.close(theirs)
-        while select.select([ours], [], [], 120)[0]:
-            try:
-                piece = os.read(ours, 65536)
-            except OSError:  # the other side was closed
-                break
-            if not piece:
-                break
-            sent += piece
-    os.close(ours)
-    assert run.returncode == 0, sent.decode()
-    return sent.decode().replace("\r\n", "\n").replace("\r", "")

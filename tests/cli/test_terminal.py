@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -16,7 +15,8 @@ import psutil
 import pytest
 
 import xetrack
-from tests.conftest import ROOT, Xt
+from tests.cli.terminals import environ, on_terminal
+from tests.conftest import Xt
 from xetrack import Tracker
 from xetrack.cli.progress import progress
 from xetrack.log import progress as log_progress
@@ -24,30 +24,8 @@ from xetrack.log import progress as log_progress
 ENGINES = ["sqlite", "duckdb"]
 
 
-def _environ(**more: str) -> dict[str, str]:
-    own = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS")}
-    return {**own, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", **more}
-
-
 def _on_terminal(*args: str, **env: str) -> tuple[int, str]:
-    """Exit status, and what a terminal of 80 columns was sent."""
-    ours, theirs = os.openpty()
-    command = [sys.executable, "-m", "xetrack", *args]
-    with subprocess.Popen(
-        command, stdin=theirs, stdout=theirs, stderr=theirs, env=_environ(COLUMNS="80", **env)
-    ) as run:
-        os.close(theirs)
-        sent = b""
-        while select.select([ours], [], [], 60)[0]:
-            try:
-                piece = os.read(ours, 65536)
-            except OSError:  # the other side was closed
-                break
-            if not piece:
-                break
-            sent += piece
-    os.close(ours)
-    return run.returncode, sent.decode()
+    return on_terminal(sys.executable, "-m", "xetrack", *args, **env)
 
 
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="pseudo-terminals are missing on this system")
@@ -58,6 +36,15 @@ class TestTerminal:
         assert "╭" in shown and "\x1b[" in shown
         assert "more columns" in shown and "note" in shown
         assert max(len(line) for line in _plain(shown).splitlines()[:8]) <= 80
+
+    def test_wide_values_are_cut_before_columns_go(self, tmp_path: Path) -> None:
+        db = str(tmp_path / "track.db")
+        for run in ("number-1", "number-2"):
+            with Tracker(db, track_id=run, params={"path": f"/data/{run}/" + "x" * 80}) as tracker:
+                tracker.log({"loss": 1.0})
+        status, shown = _on_terminal("compare", db, "number-1", "number-2")
+        assert status == 0 and "more column" not in shown
+        assert "/data/n" in shown and max(len(line) for line in _plain(shown).splitlines()) <= 80
 
     def test_no_color_has_no_escapes(self, store: str) -> None:
         status, shown = _on_terminal("head", store, "--columns=epoch,loss", NO_COLOR="1")
@@ -109,7 +96,7 @@ def complete(tmp_path: Path) -> Callable[[str], list[str]]:
         env = {"_XT_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
         code = "import sys; sys.argv = ['xt']; from xetrack.cli import app; app(prog_name='xt')"
         run = subprocess.run(
-            [sys.executable, "-c", code], cwd=tmp_path, env=_environ(**env), capture_output=True, text=True
+            [sys.executable, "-c", code], cwd=tmp_path, env=environ(**env), capture_output=True, text=True
         )
         assert run.stderr == ""
         return run.stdout.split()
@@ -154,7 +141,7 @@ def long(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_a_pipe_that_closes_early_is_nothing_to_speak_of(long: str) -> None:
     pipe = f"{sys.executable} -m xetrack head {long} --n {LONG} --columns step --csv"
-    done = subprocess.run(["sh", "-c", f"{pipe} | head -2"], env=_environ(), capture_output=True, text=True)
+    done = subprocess.run(["sh", "-c", f"{pipe} | head -2"], env=environ(), capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("step\n0\n", "")
 
 
@@ -164,7 +151,7 @@ def test_interrupted_command_exits_130_and_the_next_one_completes(long: str, tmp
     os.symlink(f"{long}.events", f"{db}.events")
     run = subprocess.Popen(
         [sys.executable, "-m", "xetrack", "replay", str(db)],
-        env=_environ(),
+        env=environ(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -176,7 +163,7 @@ def test_interrupted_command_exits_130_and_the_next_one_completes(long: str, tmp
     assert (run.returncode, out, err) == (130, "", "xt: interrupted\n")
     head = subprocess.run(
         [sys.executable, "-m", "xetrack", "sql", str(db), "SELECT count(*) FROM events", "--csv"],
-        env=_environ(),
+        env=environ(),
         capture_output=True,
         text=True,
     )
@@ -223,7 +210,7 @@ def test_query_that_python_cannot_leave_is_interrupted(xt: Xt, tmp_path: Path, e
     endless = "SELECT sum(a.n * b.n % (c.n + 1) * d.n) FROM events a, events b, events c, events d"
     run = subprocess.Popen(
         [sys.executable, "-m", "xetrack", "sql", db, endless, "--engine", engine],
-        env=_environ(),
+        env=environ(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -237,6 +224,6 @@ def test_query_that_python_cannot_leave_is_interrupted(xt: Xt, tmp_path: Path, e
 
 def test_closed_output_is_told(xt: Xt, store: str) -> None:
     done = subprocess.run(
-        ["sh", "-c", f"{sys.executable} -m xetrack head {store} >&-"], env=_environ(), capture_output=True, text=True
+        ["sh", "-c", f"{sys.executable} -m xetrack head {store} >&-"], env=environ(), capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (1, "xt: The output cannot be written: standard output is closed.\n")

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 #: A cell's text, and whether it is a number.
 Cell = tuple[str, bool]
 
-#: More of a cell is not shown while other columns need the room.
-_WIDE = 40
+#: More of a cell is not shown while other columns need the room: the first of these with which all columns fit,
+#: and where none does, the first.
+_WIDTHS = (40, 28, 20)
 #: What a frame takes beside a column's text: a line and two spaces.
 _FRAME = 3
 
@@ -43,8 +44,13 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
     from rich.text import Text
 
     screen = console()
-    widths = [max([len(name), *(min(len(row[place][0]), _WIDE) for row in rows)]) for place, name in enumerate(columns)]
-    shown = _fitting(widths, screen.width - 1)
+    longest = [max([len(name), *(len(row[place][0]) for row in rows)]) for place, name in enumerate(columns)]
+    for wide in (*_WIDTHS, _WIDTHS[0]):
+        # A name is shown whole.
+        widths = [max(len(name), min(length, wide)) for name, length in zip(columns, longest, strict=True)]
+        shown = _fitting(widths, screen.width - 1)
+        if len(shown) == len(columns):
+            break
     # Alone on the screen, a long text may fold; beside others it is cut.
     alone = len(columns) == 1
     table = Table(box=ROUNDED, header_style="bold", border_style="dim")
@@ -55,7 +61,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
             justify="right" if numbers else "left",
             no_wrap=not alone,
             overflow="fold" if alone else "ellipsis",
-            max_width=None if alone or not sys.stdout.isatty() else max(_WIDE, widths[place]),
+            max_width=None if alone or not sys.stdout.isatty() else widths[place],
         )
     for row in rows:
         # Text, not str: a value is data, never markup.
