@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 
@@ -59,3 +60,12 @@ def test_absent_column_exits_3(call: Call, trials: str) -> None:
         assert (result.exit_code, result.stdout) == (3, "") and "Did you mean" in result.stderr
     assert call("best", "absent.db", "acc").exit_code == 3
     assert call("best", trials, "acc", "--table=nope").exit_code == 3
+
+
+def test_columns_and_order_are_raw_keys_too(call: Call, tmp_path: Path) -> None:
+    db = str(tmp_path / "track.db")
+    with Tracker(db, track_id="calm-otter-1") as tracker:
+        tracker.log({"Loss": 1.0, "loss": 0.5})
+    assert call("best", db, "loss", "--columns=track_id,loss", "--sort=-loss", "--csv").stdout == (
+        "track_id,loss_2\ncalm-otter-1,0.5\n"
+    )

@@ -37,3 +37,13 @@ def test_prune_refuses_where_nobody_can_answer(call: Call, models: Path) -> None
 
 def test_a_model_that_is_not_there(call: Call) -> None:
     assert call("models", "promote", "zzz").exit_code == 3
+
+
+@pytest.mark.parametrize("command", ["list", "prune"])
+def test_store_that_was_named_must_be_there(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call("models", command).exit_code == 0
+    done = call("models", command, "--db", "absent.db")
+    assert (done.exit_code, done.stdout) == (3, "") and "absent.db" in done.stderr

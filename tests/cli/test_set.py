@@ -143,3 +143,10 @@ def test_mistyped_option_is_no_value(call: Call, store: str, args: tuple[str, st
 def test_text_that_looks_like_an_option_takes_a_type(call: Call, store: str) -> None:
     assert call("set", store, "note", "--type=str", "--", "--fast").exit_code == 0
     assert set(Reader(store).to_df()["note"]) == {"--fast"}
+
+
+def test_value_that_changes_the_type_of_its_column_is_told(call: Call, store: str) -> None:
+    assert call("set", store, "loss", "0.5").stderr == ""
+    done = call("set", store, "loss", "0,5")
+    assert done.stdout == "4 rows changed\n"
+    assert "'loss' holds str now, and held float" in done.stderr

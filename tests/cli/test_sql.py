@@ -86,3 +86,13 @@ def test_table_or_column_that_is_not_there_exits_3(
     result = call("sql", store, query, f"--engine={engine}")
     assert result.exit_code == 3
     assert missing in result.stderr
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "duckdb"])
+def test_missing_table_and_several_statements_are_told(call: Call, store: str, engine: str) -> None:
+    done = call("sql", store, "SELECT 1", "--table=missing", f"--engine={engine}")
+    assert (done.exit_code, done.stdout) == (3, "") and "metrics" in done.stderr
+    done = call("sql", store, "SELECT 1; SELECT 2", f"--engine={engine}")
+    assert (done.exit_code, done.stdout) == (2, "") and "one statement" in done.stderr
+    done = call("sql", store, "SELECT accuracy FROM events", "--table=metrics", f"--engine={engine}")
+    assert done.exit_code == 3 and "Did you mean: accuracy" not in done.stderr

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import Call
 from xetrack import Reader, Tracker
 
@@ -56,4 +58,20 @@ def test_condition_on_a_column_that_comes_later(call: Call, store: str, tmp_path
     assert call("tail", store, "-f", "--once", "--where", "later > 1").stdout == ""
     assert call("tail", store, "-f", "--once", "--where", "loss <").exit_code == 2
     line = call("tail", store, "-f", "--once", "-n", "1", "--columns", "loss,ok").stdout
-    assert line == "loss=0.5  ok=True\n"
+    assert line == "loss=0.5  ok=true\n"
+
+
+def test_followed_values_do_not_steer_a_terminal(call: Call, tmp_path: Path) -> None:
+    db = str(tmp_path / "track.db")
+    with Tracker(db, track_id="calm-otter-1") as tracker:
+        tracker.log({"note": "\x1b[31mred\nnext", "raw": b"\0", "ok": True})
+    (line,) = call("tail", db, "-f", "--once", "--columns=note,raw,ok").stdout.splitlines()
+    assert line == r"note=\x1b[31mred\nnext  raw=AA==  ok=true"
+
+
+@pytest.mark.parametrize(
+    "options", [("-f", "--at=-1h"), ("-f", "--sort=loss"), ("--events",), ("--once",), ("--cursor=c",)]
+)
+def test_options_that_have_no_effect_are_wrong_usage(call: Call, store: str, options: tuple[str, ...]) -> None:
+    done = call("tail", store, *options)
+    assert (done.exit_code, done.stdout) == (2, "") and "--follow" in done.stderr

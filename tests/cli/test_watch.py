@@ -53,3 +53,8 @@ def test_signals_mean_what_they_meant_before_once_it_has_ended(call: Call, store
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     assert call("watch", store, "--once").exit_code == 0
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_command_that_fails_is_told(call: Call, store: str) -> None:
+    done = call("watch", store, "--once", "--exec", "exit 3")
+    assert done.exit_code == 0 and "'exit 3' ended with 3" in done.stderr

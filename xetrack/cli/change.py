@@ -74,6 +74,10 @@ def set_(
     else:
         where = typed_as(where_value, types.get(where_key))
         count = reader.set_where(key, typed, where_key, where, track_id=track_id)
+    had = types.get(key, type(None))
+    if had is not type(None) and (has := reader.dtypes[key]) is not had:
+        told = f"xt: The column {key!r} holds {has.__name__} now, and held {had.__name__}."
+        typer.echo(f"{told} `xt log DB --n 1` names what to undo.", err=True)
     if as_json:
         print_json({"rows_changed": count})
     else:

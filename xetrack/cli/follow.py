@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xetrack.cli.output import Format, print_rows
+from xetrack.cli.output import Format, one_line, print_rows
 from xetrack.errors import ColumnNotFound
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class _Printer:
         else:
             for row in kept:
                 names = self._names or list(row)
-                sys.stdout.write("  ".join([f"{name}={row.get(name)}" for name in names if name in row]) + "\n")
+                sys.stdout.write("  ".join([f"{name}={one_line(row[name])}" for name in names if name in row]) + "\n")
         sys.stdout.flush()
 
     def _print_cells(self, rows: list[dict[str, Any]], form: Format) -> None:

@@ -11,6 +11,7 @@ from xetrack.cli.asking import ask
 from xetrack.cli.commands import command
 from xetrack.cli.options import AsJson
 from xetrack.cli.output import Format, print_json, print_rows
+from xetrack.config import DEFAULT_DB
 
 if TYPE_CHECKING:
     from xetrack.workflow.models import Model, Models
@@ -20,14 +21,19 @@ if TYPE_CHECKING:
 class Where:
     """The models' folder, and the store that is their index."""
 
-    db: Annotated[str, typer.Option("--db", metavar="DB", help="Store with the table `models`.")] = "track.db"
+    db: Annotated[
+        str | None, typer.Option("--db", metavar="DB", help="Store with the table `models`, else track.db.")
+    ] = None
     folder: Annotated[str, typer.Option("--models-dir", metavar="FOLDER", help="Folder of the models.")] = "models"
 
-    def models(self) -> Models:
-        """The models there."""
+    def models(self, *, makes_store: bool = False) -> Models:
+        """The models there. A store that was named must be there, unless it may be made."""
+        from xetrack.store import open_store
         from xetrack.workflow.models import Models
 
-        return Models(self.folder, self.db)
+        if self.db is not None and not makes_store:
+            open_store(self.db).close()
+        return Models(self.folder, self.db or DEFAULT_DB)
 
 
 def register(app: typer.Typer) -> None:
@@ -53,7 +59,7 @@ def promote(
     as_json: AsJson = False,
 ) -> None:
     """Move a candidate into production; what was there becomes a candidate."""
-    _print([where.models().promote(name, metric=metric, score=score, version=version)], as_json)
+    _print([where.models(makes_store=True).promote(name, metric=metric, score=score, version=version)], as_json)
 
 
 def prune(

@@ -71,7 +71,7 @@ def print_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: Form
         writer.writerows([_as_text(value) for value in row] for row in rows)
     elif form is Format.TSV:
         for row in (columns, *rows):
-            write("\t".join(visible(_as_text(value)) for value in row) + "\n")
+            write("\t".join(one_line(value) for value in row) + "\n")
     elif form is Format.MARKDOWN:
         write(_markdown_line(columns) + "\n" + _markdown_line(["---"] * len(columns)) + "\n")
         for row in rows:
@@ -90,7 +90,7 @@ def print_list(name: str, values: Iterable[Any], form: Format) -> None:
     """Print one column: a line per value, a plain array in JSON."""
     if form is Format.TABLE:
         for value in values:
-            sys.stdout.write(visible(_as_text(value)) + "\n")
+            sys.stdout.write(one_line(value) + "\n")
     elif form is Format.JSON:
         print_json([_plain(value) for value in values])
     elif form is Format.JSONL:
@@ -116,7 +116,7 @@ def _print_json(rows: Iterable[Sequence[Any]], names: Sequence[str]) -> None:
 
 
 def _print_aligned(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    lines = [[visible(_as_text(value)) for value in row] for row in (columns, *rows)]
+    lines = [[one_line(value) for value in row] for row in (columns, *rows)]
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
     for line in lines:
         padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
@@ -148,7 +148,7 @@ def _print_parquet(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 
 def _markdown_line(values: Sequence[Any]) -> str:
-    cells = (visible(_as_text(value)).replace("|", r"\|") for value in values)
+    cells = (one_line(value).replace("|", r"\|") for value in values)
     return "| " + " | ".join(cells) + " |"
 
 
@@ -210,6 +210,11 @@ def counted(count: int, noun: str) -> str:
     ('1 row', '1,200 rows')
     """
     return f"{count:,} {noun if count == 1 else f'{noun}s'}"
+
+
+def one_line(value: Any) -> str:
+    """A stored value as a cell of text shows it."""
+    return visible(_as_text(value))
 
 
 def visible(text: str) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from xetrack.cli.commands import command
-from xetrack.cli.options import Output, Place
+from xetrack.cli.options import Output, Place, require_table
 from xetrack.errors import InvalidArgument
 
 
@@ -27,11 +27,22 @@ def sql(
     """
     from xetrack.read.selection import sql_errors, translated
 
-    with place.store() as (_, table):
+    with place.store() as (store, table):
+        if place.table is not None:
+            require_table(store, place.table)
         try:
-            cursor = table.connection().execute(query)
+            conn = table.connection()
+            if table.engine == "duckdb" and _count(query) > 1:  # SQLite refuses it itself
+                raise InvalidArgument("QUERY", "it is more than one statement")
+            cursor = conn.execute(query)
             if cursor.description is None:
                 raise InvalidArgument("QUERY", "it returns no rows")
             output.show([column[0] for column in cursor.description], cursor)
         except sql_errors() as error:
             raise translated(error, "QUERY", table) from error
+
+
+def _count(query: str) -> int:
+    import duckdb
+
+    return len(duckdb.extract_statements(query))

@@ -10,6 +10,7 @@ import typer
 from xetrack.cli import completion
 from xetrack.cli.commands import command
 from xetrack.cli.options import Count, Output, Place, TrackId, names_of
+from xetrack.errors import InvalidArgument
 
 
 def register(app: typer.Typer) -> None:
@@ -48,6 +49,10 @@ def tail(
 
     Followed rows have the keys they were logged with, and each comes once, in the order of arrival.
     """
+    if follow and (place.at is not None or output.sort is not None):
+        raise InvalidArgument("--follow", "rows are followed as they arrive: without --at and --sort")
+    if not follow and (events or once or cursor is not None):
+        raise InvalidArgument("--follow", "--events, --once and --cursor go with it")
     if not follow:
         _print_some(place, output, track_id, last=True)
         return

@@ -77,7 +77,7 @@ def show(place: Place, output: Output, track_id: Run) -> None:
     """Print one run in full: parameters, metrics, assets, and where it came from.
 
     Parameters are columns with one value in all its rows; metrics are columns of numbers that change, with first,
-    last, smallest and largest value and a line that shows the trend.
+    last, smallest and largest finite value and a line that shows the trend.
     """
     from xetrack.read.runs import runs_of
     from xetrack.read.summary import assets_of, provenance, summarise
@@ -246,7 +246,7 @@ def best(
     ] = None,
 ) -> None:
     """Print the best row of each run, or of each group, the best of all first. Large values are good unless --min."""
-    from xetrack.read.selection import choose, select
+    from xetrack.read.selection import choose, direction, select
 
     with place.opened() as table:
         own = table.resolve(metric)
@@ -259,6 +259,8 @@ def best(
             first_of=groups,
             limit=None if output.sort else output.n,
         )
+        asked = [table.resolve(name) for name in names_of(output.columns)]
+        order = [f"{'-' if down else ''}{table.resolve(name)}" for name, down in map(direction, output.order)]
     first = list(dict.fromkeys([*groups, own, "track_id"]))
-    wanted = names_of(output.columns) or [*first, *(name for name in names if name not in first)]
-    output.write(*choose(names, rows, columns=wanted, sort=output.order, limit=output.n))
+    wanted = asked or [*first, *(name for name in names if name not in first)]
+    output.write(*choose(names, rows, columns=wanted, sort=order, limit=output.n))

@@ -86,7 +86,9 @@ def _watch(
                 with told:
                     status.show(batch)
                     if execute is not None:
-                        subprocess.run(execute, shell=True, input=_as_line(batch), text=True, check=False)
+                        done = subprocess.run(execute, shell=True, input=_as_line(batch), text=True, check=False)
+                        if done.returncode:
+                            typer.echo(f"xt: {execute!r} ended with {done.returncode}", err=True)
         finally:
             watcher.close()
 

@@ -11,7 +11,7 @@ import re
 import sqlite3
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xetrack.errors import ColumnNotFound, InvalidArgument, TableNotFound, XetrackError
 from xetrack.tables.frames import python_columns, python_rows
@@ -31,6 +31,19 @@ _PLACE = "_xetrack_place"
 _MOST_COLUMNS = 2000
 
 Rows = list[tuple[Any, ...]]
+
+
+class _Wanted(NamedTuple):
+    """What ``select`` was asked for."""
+
+    columns: Sequence[str] | None
+    where: str | None = None
+    sort: Sequence[str] = ()
+    track_id: str | None = None
+    limit: int | None = None
+    last: bool = False
+    filled: str | None = None
+    first_of: Sequence[str] | None = None
 
 
 def select(
@@ -56,12 +69,13 @@ def select(
         ColumnNotFound: names near matches.
         InvalidArgument: the engine does not understand ``where``.
     """
+    wanted = _Wanted(columns, where, tuple(sort), track_id, limit, last, filled, first_of)
     layout = table.layout()
     if any(not column.stored for column in layout):
-        return _among_records(table, columns, where, sort, track_id, limit, last, filled, first_of)
-    if (where, filled, first_of, columns) == (None,) * 4 and not sort:
+        return _among_records(table, wanted)
+    if wanted == _Wanted(None, track_id=track_id, limit=limit, last=last):
         return table.rows(track_id, limit=limit, last=last)
-    names, kinds, found = _fetched(table, layout, columns, where, sort, track_id, limit, last, filled, first_of)
+    names, kinds, found = _fetched(table, layout, wanted)
     if not names:
         return names, [()] * len(found)
     return names, python_rows(found, kinds)
@@ -75,25 +89,15 @@ def select_columns(
     if any(not column.stored for column in layout):
         names, rows = select(table, columns=columns, where=where, track_id=track_id)
         return names, list(zip(*rows, strict=True)) or [()] * len(names)
-    names, kinds, found = _fetched(table, layout, columns, where, track_id=track_id)
+    names, kinds, found = _fetched(table, layout, _Wanted(columns, where, track_id=track_id))
     return names, python_columns(found, kinds)
 
 
-def _fetched(
-    table: Table,
-    layout: Sequence[Column],
-    columns: Sequence[str] | None,
-    where: str | None,
-    sort: Sequence[str] = (),
-    track_id: str | None = None,
-    limit: int | None = None,
-    last: bool = False,
-    filled: str | None = None,
-    first_of: Sequence[str] | None = None,
-) -> tuple[list[str], list[str], Rows]:
+def _fetched(table: Table, layout: Sequence[Column], wanted: _Wanted) -> tuple[list[str], list[str], Rows]:
     """Names and types of the columns, and the rows as the engine has them; no column: one that numbers the rows."""
+    _, where, _, track_id, limit, last, filled, first_of = wanted
     types = {**dict.fromkeys(FIXED, "text"), **{column.name: column.type for column in layout}}
-    names = list(types) if columns is None else [table.resolve(name) for name in columns]
+    names = list(types) if wanted.columns is None else [table.resolve(name) for name in wanted.columns]
     conditions = [*(["track_id=?"] if track_id is not None else []), *([f"(\n{where}\n)"] if where else [])]
     source = quote(table.name)
     if table.engine == "duckdb":
@@ -105,7 +109,7 @@ def _fetched(
             conditions.append(f"NOT isnan({quote(filled)})")
     if conditions:
         source = f"(SELECT *, {_ROW} FROM {source} WHERE {' AND '.join(conditions)})"
-    by = [(table.resolve(name), down) for name, down in map(direction, sort)]
+    by = [(table.resolve(name), down) for name, down in map(direction, wanted.sort)]
     if first_of is not None:
         alike = ", ".join(quote(table.resolve(name)) for name in first_of) or "1"
         place = f"row_number() OVER (PARTITION BY {alike} ORDER BY {_order(by, False)}) AS {_PLACE}"
@@ -173,7 +177,7 @@ def translated(error: Exception, argument: str, table: Table) -> XetrackError:
         return TableNotFound(missing[1] or missing[2], table.store.db, table.store.tables())
     if missing := _MISSING_COLUMN.search(said):
         name = missing[1] or missing[2]
-        return ColumnNotFound(name, difflib.get_close_matches(name, table.columns))
+        return ColumnNotFound(name, difflib.get_close_matches(name, [one for one in table.columns if one != name]))
     return InvalidArgument(argument, said.rstrip("."))
 
 
@@ -185,20 +189,11 @@ def _order(sort: Sequence[tuple[str, bool]], last: bool) -> str:
     return ", ".join([*terms, f"{_ROW} {'DESC' if last else 'ASC'}"])
 
 
-def _among_records(
-    table: Table,
-    columns: Sequence[str] | None,
-    where: str | None,
-    sort: Sequence[str],
-    track_id: str | None,
-    limit: int | None,
-    last: bool,
-    filled: str | None,
-    first_of: Sequence[str] | None,
-) -> tuple[list[str], Rows]:
+def _among_records(table: Table, wanted: _Wanted) -> tuple[list[str], Rows]:
     """For tables with keys past the column limit, which SQL does not see."""
+    _, where, sort, track_id, limit, last, filled, first_of = wanted
     names = table.columns
-    columns = None if columns is None else [table.resolve(name) for name in columns]
+    columns = None if wanted.columns is None else [table.resolve(name) for name in wanted.columns]
     labels, found = table.rows(track_id)
     places = [labels.index(name) for name in names]
     rows = [tuple(row[place] for place in places) for row in found]
