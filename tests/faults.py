@@ -13,6 +13,7 @@ import platform
 import shutil
 import signal
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Callable
@@ -132,12 +133,7 @@ def fail_at_every_call(
         for number in itertools.count(first, every):
             shutil.rmtree(root)
             shutil.copytree(start, root)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)
-                child = os.fork()
-            if not child:
-                be_child(functools.partial(_tolerant, operation))
-            tracer = Tracer(child, number, error)
+            tracer = Tracer(_forked(functools.partial(_tolerant, operation)), number, error)
             status = tracer.run()
             try:
                 assert os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0, "it ended with another error"
@@ -149,6 +145,78 @@ def fail_at_every_call(
     finally:
         shutil.rmtree(start)
     raise AssertionError("the operation ends")
+
+
+def delay_at_every_call(
+    root: Path,
+    operation: Callable[[], object],
+    other: Callable[[], object],
+    check: Callable[[], object],
+    *,
+    every: int = 1,
+    first: int = 0,
+) -> int:
+    """The same with a call that takes long: before it another child runs ``other``, as far as it gets meanwhile.
+
+    What waits for the operation goes on when it does. Both have to end well.
+    """
+    if not can_trace():
+        return 0
+    start = root.with_name(f"{root.name}.start")
+    shutil.copytree(root, start)
+    try:
+        for number in itertools.count(first, every):
+            shutil.rmtree(root)
+            shutil.copytree(start, root)
+            rival = _Rival(other)
+            tracer = Tracer(_forked(operation), number, before=rival.run)
+            status = tracer.run()
+            if not tracer.reached:
+                return number
+            rival_ended = rival.result()
+            try:
+                assert os.waitstatus_to_exitcode(status) == 0, "the operation failed"
+                assert rival_ended == 0, "the other one failed"
+                check()
+            except BaseException as failed:
+                raise AssertionError(f"call {number} ({tracer.name}) was late: {failed}") from failed
+    finally:
+        shutil.rmtree(start)
+    raise AssertionError("the operation ends")
+
+
+class _Rival:
+    """A child that does something while another stands still."""
+
+    #: So long that other one stands still, if the rival is not done sooner.
+    _delay_s = 0.5
+
+    def __init__(self, operation: Callable[[], object]) -> None:
+        self._operation = operation
+        self._child = 0
+        self._status: int | None = None
+
+    def run(self) -> None:
+        self._child = _forked(self._operation, traced=False)
+        end = time.monotonic() + self._delay_s
+        while time.monotonic() < end and self._status is None:
+            time.sleep(0.005)
+            child, status = os.waitpid(self._child, os.WNOHANG)
+            self._status = status if child else None
+
+    def result(self) -> int:
+        if self._status is None:
+            self._status = os.waitpid(self._child, 0)[1]
+        return os.waitstatus_to_exitcode(self._status)
+
+
+def _forked(operation: Callable[[], object], number: int | None = None, *, traced: bool = True) -> int:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads
+        child = os.fork()
+    if not child:
+        be_child(operation, number, traced=traced)
+    return child
 
 
 def _tolerant(operation: Callable[[], object]) -> None:
@@ -169,11 +237,7 @@ def _state_of(root: Path) -> str:
 def _run_until(number: int, operation: Callable[[], object]) -> bool:
     """Run an operation in a child and kill it before its call ``number``, from 0; True if it had fewer."""
     traced = can_trace()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads
-        child = os.fork()
-    if not child:
-        be_child(operation, None if traced else number)
+    child = _forked(operation, None if traced else number, traced=traced)
     status = _trace(child, number) if traced else os.waitpid(child, 0)[1]
     if os.WIFSIGNALED(status):
         assert os.WTERMSIG(status) == signal.SIGKILL
@@ -182,16 +246,18 @@ def _run_until(number: int, operation: Callable[[], object]) -> bool:
     return True
 
 
-def be_child(operation: Callable[[], object], number: int | None = None, *, syncs: bool = False) -> NoReturn:
-    """Run an operation and end: traced by the parent, or killed at call ``number`` of Python's ``os``."""
+def be_child(
+    operation: Callable[[], object], number: int | None = None, *, syncs: bool = False, traced: bool = True
+) -> NoReturn:
+    """Run an operation and end: traced by the parent if asked, or killed at call ``number`` of Python's ``os``."""
     if not syncs:
         os.fsync = lambda fd: None  # a killed process leaves to the system what it wrote, synced or not
     try:
-        if number is None:
+        if number is not None:
+            _count_in_python(number)
+        elif traced:
             _ptrace(_TRACEME, 0)
             os.kill(os.getpid(), signal.SIGSTOP)
-        else:
-            _count_in_python(number)
         operation()
         os._exit(0)  # nothing after it, not even what stands under finally
     finally:
@@ -207,7 +273,8 @@ def _trace(child: int, number: int) -> int:
 class Tracer:
     """Follows a stopped child from call to call, up to the one that it does not live to see, or that fails.
 
-    Without a ``number`` it lives to see all of them, and ``after`` is called at the end of each that is ``watched``.
+    It lives to see that one after ``before`` was called, where that is given. Without a ``number`` it lives to see
+    all of them, and ``after`` is called at the end of each that is ``watched``.
     """
 
     def __init__(
@@ -216,11 +283,12 @@ class Tracer:
         number: int = -1,
         error: int | None = None,
         *,
+        before: Callable[[], object] | None = None,
         after: Callable[[int, int], object] | None = None,
         watched: Callable[[Registers], bool] | None = None,
     ) -> None:
         self.child, self.number, self.error = child, number, error
-        self._after, self._watched = after, watched or changes_files
+        self._before, self._after, self._watched = before, after, watched or changes_files
         self.reached = False
         #: What the call was.
         self.name = ""
@@ -252,12 +320,15 @@ class Tracer:
             elif is_entry and self._watched(registers):
                 if passed == self.number:
                     self.reached, self.name = True, _CHANGING[registers[_RAX]]
-                    if self.error is None:
+                    if self._before is not None:
+                        self._before()
+                    elif self.error is None:
                         os.kill(child, signal.SIGKILL)
                         return os.waitpid(child, 0)[1]
-                    registers[_RAX] = (1 << 64) - 1  # no call at all
-                    _ptrace(_SETREGS, child, ctypes.addressof(registers))
-                    fails_here = True
+                    else:
+                        registers[_RAX] = (1 << 64) - 1  # no call at all
+                        _ptrace(_SETREGS, child, ctypes.addressof(registers))
+                        fails_here = True
                 passed += 1
             if is_entry:
                 entered = (registers[_RAX], registers[_RDI]) if self._watched(registers) else None

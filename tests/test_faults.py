@@ -1,4 +1,4 @@
-"""Every operation, with a call of the system that fails or that it does not live to see.
+"""Every operation, with a call of the system that fails, that takes long, or that it does not live to see.
 
 Here some positions of each are tried; ``XETRACK_FAULTS=all scripts/test tests/test_faults.py`` tries every one.
 After each: what was acknowledged is there once, the log is whole or what is torn is told, the next try completes.
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.conftest import ROOT
-from tests.faults import fail_at_every_call, kill_at_every_call
+from tests.faults import delay_at_every_call, fail_at_every_call, kill_at_every_call
 from xetrack import Reader, Tracker, compact, copy, import_data, merge, rebase, redact, replay
 from xetrack.store import open_store
 
@@ -237,3 +237,37 @@ def test_an_operation_in_which_a_call_fails(tmp_path: Path, name: str, error: in
 def test_an_operation_that_is_killed(tmp_path: Path, name: str) -> None:
     world, case = World(tmp_path / "world"), CASES[name]
     kill_at_every_call(world.root, lambda: case.act(world), lambda: case.done(world), every=1 if ALL else 11)
+
+
+def _meanwhile(world: World) -> None:
+    """What another process does while one stands still: it logs to what is there, and reads it in both engines."""
+    for db in (world.ours, world.theirs):
+        with Tracker(db, track_id="meanwhile") as tracker:
+            tracker.log({"step": -1, "late": "text"})
+            tracker.log_batch([{"step": -2}, {"step": -3}])
+        for engine in ("sqlite", "duckdb"):
+            assert world.rows(db, engine, track_id="meanwhile") == 3
+    assert world.rows(world.root / "old.db") == 5
+
+
+def _and_meanwhile(world: World, done: Callable[[World], None]) -> None:
+    """What the other process did is there; without it the rest is as it has to be."""
+    for db in (world.ours, world.theirs):
+        world.is_whole(db)
+        for engine in ("sqlite", "duckdb"):
+            assert world.rows(db, engine, track_id="meanwhile") in (3, 6)  # of both, where they were brought together
+    for db in (world.ours, world.theirs):
+        Reader(db).delete_run("meanwhile")
+    done(world)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_operation_in_which_a_call_takes_long(tmp_path: Path, name: str) -> None:
+    world, case = World(tmp_path / "world"), CASES[name]
+    delay_at_every_call(
+        world.root,
+        lambda: case.act(world),
+        lambda: _meanwhile(world),
+        lambda: _and_meanwhile(world, case.done),
+        every=1 if ALL else 47,
+    )
