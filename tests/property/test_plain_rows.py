@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from xetrack.log.cells import MAX_PLAIN_INT
 from xetrack.log.log import FileLog
 from xetrack.tables.duckdb import DuckdbTables
 from xetrack.tables.projector import Projector
@@ -94,7 +95,7 @@ def segments(draw: Any) -> bytes:
         elif change == 3:
             envelope = draw(st.sampled_from(ENVELOPES))
         elif change == 4:
-            run = draw(st.sampled_from(['"r2"', r'"a \"run\", b"', '"é"', "7", "null"]))
+            run = draw(st.sampled_from(['"r2"', '"r\x01"', r'"a \"run\", b"', '"é"', "7", "null"]))
         elif change == 5:
             seq_text = draw(st.sampled_from(["007", "9" * 18, str(seq + 50)]))
         elif change == 6:
@@ -125,12 +126,13 @@ def one(*cells: str) -> bytes:
     return rows(*(['"a":1', *cells] * 8)[:8])
 
 
-def rows(*data: str, envelope: str = "") -> bytes:
-    """A row for each, all in one piece; ``envelope`` stands in the last."""
+def rows(*data: str, envelope: str = "", run: str = "r") -> bytes:
+    """A row for each, all in one piece; ``envelope`` stands in the last, ``run`` not in the first."""
     lines = [line(HEADER)]
     for seq, cells in enumerate(data, 1):
         more = envelope if seq == len(data) else ""
-        head = f'{{"kind":"row.logged","id":"{WRITER}-{seq}","clock":{CLOCK + seq},"run":"r"'
+        of_run = run if seq > 1 else "r"
+        head = f'{{"kind":"row.logged","id":"{WRITER}-{seq}","clock":{CLOCK + seq},"run":"{of_run}"'
         lines.append(line(f'{head},"data":{{{cells}}}{more}'))
     return b"".join(lines)
 
@@ -147,6 +149,8 @@ def rows(*data: str, envelope: str = "") -> bytes:
 @example(rows('"a":1,"b":2', '"b":2', '"a":1,"a":null,"b":2'))
 @example(rows('"run":1,"b":2', '"b":2', '"b":2', envelope=',"run":null'))
 @example(rows('"a":1,"b":2', '"a":null,"b":2', '"b":2'))
+@example(rows(*['"a":1,"long":"text"'] * 5, run="r\x01"))
+@example(rows(*['"a":1,"long":"text"'] * 5, run="a,\u00e9:{}"))
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_rows_by_column_are_rows_one_by_one(tmp_path_factory: Any, segment: bytes) -> None:
     folder = tmp_path_factory.mktemp("log") / "t.db.events" / "default"
@@ -155,7 +159,8 @@ def test_rows_by_column_are_rows_one_by_one(tmp_path_factory: Any, segment: byte
     assert repr(shown(folder.parent, DuckdbTables)) == repr(shown(folder.parent, RowByRow))
 
 
-@given(st.lists(st.floats(-(2.0**53), 2.0**53), min_size=1, max_size=50))
+@given(st.lists(st.floats(-float(MAX_PLAIN_INT), float(MAX_PLAIN_INT)), min_size=1, max_size=50))
+@example([float(MAX_PLAIN_INT), -float(MAX_PLAIN_INT), 5e-324, -0.0])
 @settings(max_examples=30, deadline=None)
 def test_numbers_are_read_to_the_last_bit(tmp_path_factory: Any, numbers: list[float]) -> None:
     import duckdb

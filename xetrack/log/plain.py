@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zlib import crc32
 
@@ -25,14 +26,29 @@ if TYPE_CHECKING:
 _TAIL_BYTES = 19
 ROW = b'{"kind":"row.logged",'
 #: What a line of a row begins with; the comma shows that the clock has ended.
-_HEAD = re.compile(rb'\{"kind":"row\.logged","id":"([^"\\]+)-(\d{1,15})","clock":(\d{1,16}),')
-#: Heads that differ by more than digits: a writer, or how many digits there are.
-_MAX_HEADS = 64
+_HEAD = re.compile(rb'\{"kind":"row\.logged","id":"([^"\\\x00-\x1f]+)-(\d{1,15})","clock":(\d{1,16}),')
+#: The same up to the data.
+_HEAD_TO_DATA = re.compile(_HEAD.pattern + rb'(?:"wall":(\d{1,16}),)?"run":"([^"\\\x00-\x1f]+)","data":')
+#: Heads that differ by more than digits: a writer, a run, or how many digits there are.
+_MAX_HEADS, _MAX_HEADS_TO_DATA = 64, 8
+#: Arrow has shorter texts in another place.
+_MIN_VIEW_BYTES = 13
 #: Fields behind the head, as DuckDB is asked for them: text as JSON keeps its quotes, all else is text of a number.
 _FIELDS = {"run": "JSON", "wall": "VARCHAR", "batch": "VARCHAR", "timestamp": "JSON", "source": "JSON"}
 _LEAVES = {"null": "JSON", "bool": "VARCHAR", "int": "VARCHAR", "float": "DOUBLE", "text": "JSON"}
 #: Keys of each line that DuckDB is not asked for, or is not counted for: kind, id, clock, crc, data. Three are texts.
 _OTHER_KEYS, _OTHER_TEXTS = 5, 3
+
+
+class _Heads(NamedTuple):
+    """What the beginnings of lines say; with ``fields`` and where the data begins, if they go so far."""
+
+    clocks: np.ndarray
+    seqs: np.ndarray
+    writers: list[str]
+    codes: np.ndarray | None
+    fields: dict[str, pa.Array]
+    data: np.ndarray
 
 
 class Rows(NamedTuple):
@@ -58,21 +74,23 @@ class JsonReader:
         self._conn.execute("PRAGMA disable_optimizer")
         self._scratch = bytearray()
 
-    def read(self, lines: pa.Array, kinds: dict[str, str]) -> pa.Table | None:
-        """The fields of events in JSON, a column each, and ``data`` as a struct; None if something is not JSON."""
+    def read(self, texts: pa.Array, kinds: Mapping[str, Any]) -> dict[str, pa.Array]:
+        """The members of JSON objects, an array each.
+
+        Raises:
+            _NotPlain: something is not JSON, or no object.
+        """
         import duckdb
         import pyarrow as pa
 
-        structure = {**_FIELDS, "data": {key: _LEAVES[kind] for key, kind in kinds.items()}}
-        literal = msgspec.json.encode(structure).decode().replace("'", "''")
-        self._conn.register("_xetrack_lines", pa.table({"line": lines}))
+        literal = msgspec.json.encode(kinds).decode().replace("'", "''")
+        self._conn.register("_xetrack_texts", pa.table({"text": texts}))
         try:
-            found = self._conn.sql(f"SELECT from_json(line, '{literal}') AS event FROM _xetrack_lines")
+            found = self._conn.sql(f"SELECT from_json(text, '{literal}') AS found FROM _xetrack_texts")
             table = found.to_arrow_table() if hasattr(found, "to_arrow_table") else found.fetch_arrow_table()
-            events = table.column("event").combine_chunks()
-            return pa.table(events.flatten(), names=list(structure))
-        except duckdb.Error:
-            return None
+        except duckdb.Error as error:
+            raise _NotPlain from error
+        return _members(table.column("found").combine_chunks(), kinds)
 
     def copy(self, raw: bytes) -> memoryview:
         """The bytes to write to, where those of the last call were: new memory costs more than copying."""
@@ -91,21 +109,27 @@ def read_rows(raw: bytes, ends: np.ndarray, kinds: dict[str, str], reader: JsonR
         return None  # one name for DuckDB, or one that upsets the count of quotes
     if not _is_text(raw):
         return None
+    leaves = {key: _LEAVES[kind] for key, kind in kinds.items()}
+    escapes = b"\\" in raw
     try:
-        clocks, writers, codes, seqs = _heads(raw, ends)
-        table = reader.read(_lines(raw, ends), kinds)
-        if table is None:
+        heads = _heads_to_data(raw, ends)
+        if heads is not None:
+            fields = heads.fields
+            data = reader.read(_views(raw, heads.data, ends - _TAIL_BYTES + 1), leaves)
+        else:
+            heads = _heads(raw, ends, _HEAD, _MAX_HEADS)
+            given = reader.read(_lines(raw, ends), {**_FIELDS, "data": leaves})
+            data = _members(given.pop("data"), leaves)
+            kinds_given = {name: "text" if _FIELDS[name] == "JSON" else "int" for name in given}
+            fields = {name: _typed(array, kinds_given[name], escapes) for name, array in given.items()}
+        if fields["run"].null_count:
             return None
-        data = dict(zip(kinds, table.column("data").combine_chunks().flatten(), strict=True))
-        given = {name: table.column(name).combine_chunks() for name in _FIELDS}
-        if table.column("data").null_count or given["run"].null_count:
-            return None
-        fields = {name: _typed(array, "text" if _FIELDS[name] == "JSON" else "int") for name, array in given.items()}
-        columns = {key: _typed(data[key], kind) for key, kind in kinds.items()}
+        columns = {key: _typed(data[key], kind, escapes) for key, kind in kinds.items()}
         _account(raw, ends, fields, columns)
     except _NotPlain:
         return None
-    return Rows(clocks, seqs, writers, codes, {name: fields[name] for name in ("run", "wall", "timestamp")}, columns)
+    shown = {name: fields[name] for name in ("run", "wall", "timestamp")}
+    return Rows(heads.clocks, heads.seqs, heads.writers, heads.codes, shown, columns)
 
 
 def checked_ends(raw: bytes, reader: JsonReader) -> np.ndarray | None:
@@ -192,43 +216,93 @@ def _lines(raw: bytes, ends: np.ndarray) -> pa.Array:
     return pa.StringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(raw))
 
 
-def _heads(raw: bytes, ends: np.ndarray) -> tuple[np.ndarray, list[str], np.ndarray | None, np.ndarray]:
-    """Clocks, writers, who wrote each line, and seqs, of lines that are rows in order.
+def _views(raw: bytes, starts: np.ndarray, ends: np.ndarray) -> pa.Array:
+    """Pieces of the bytes as texts, in place; none may be shorter than ``_MIN_VIEW_BYTES``."""
+    import numpy as np
+    import pyarrow as pa
 
-    Heads that differ in nothing but the digits of two numbers of one length are read at once.
-    """
+    views = np.zeros((len(starts), 4), np.int32)  # length, first four bytes, number of the buffer, offset
+    views[:, 0] = ends - starts
+    views[:, 1] = np.ndarray((len(raw) - 3,), "V4", raw, strides=(1,))[starts].view(np.int32)
+    views[:, 3] = starts
+    return pa.Array.from_buffers(pa.string_view(), len(starts), [None, pa.py_buffer(views), pa.py_buffer(raw)])
+
+
+def _members(objects: pa.StructArray, names: Iterable[str]) -> dict[str, pa.Array]:
+    if objects.null_count:
+        raise _NotPlain
+    return dict(zip(names, objects.flatten(), strict=True))
+
+
+def _heads_to_data(raw: bytes, ends: np.ndarray) -> _Heads | None:
+    """The heads up to the data, if nothing but the CRC stands behind it and they are few; else None."""
     import numpy as np
 
+    if (np.frombuffer(raw, np.uint8)[ends - _TAIL_BYTES] != ord("}")).any():
+        return None
+    try:
+        heads = _heads(raw, ends, _HEAD_TO_DATA, _MAX_HEADS_TO_DATA)
+    except _NotPlain:
+        return None
+    return heads if (ends - _TAIL_BYTES + 1 - heads.data >= _MIN_VIEW_BYTES).all() else None
+
+
+def _heads(raw: bytes, ends: np.ndarray, pattern: re.Pattern[bytes], most: int) -> _Heads:
+    """What the heads say, of lines that are rows in order.
+
+    Heads that differ in nothing but the digits of their numbers, each of one length, are read at once.
+
+    Raises:
+        _NotPlain: one is no such head, or they differ too much.
+    """
+    import numpy as np
+    import pyarrow as pa
+
     starts = np.concatenate(([0], ends[:-1] + 1))
-    clocks, seqs, codes = (np.empty(len(ends), np.int64) for _ in range(3))
+    clocks, seqs, codes, run_codes, data = (np.empty(len(ends), np.int64) for _ in range(5))
+    walls = np.full(len(ends), -1)
+    numbers = {2: seqs, 3: clocks, 4: walls}
     known: dict[bytes, int] = {}
+    runs: dict[bytes, int] = {}
     rest = np.arange(len(ends))
-    for _ in range(_MAX_HEADS):
-        head = _HEAD.match(raw, starts[rest[0]], ends[rest[0]])
+    for _ in range(most):
+        head = pattern.match(raw, starts[rest[0]], ends[rest[0]])
         if head is None:
             raise _NotPlain
         length = head.end() - head.start()
         windows = np.ndarray((len(raw) - length + 1,), f"V{length}", raw, strides=(1,))
-        fitting = starts[rest] + length <= ends[rest]
-        there = windows[np.where(fitting, starts[rest], starts[rest[0]])].view(np.uint8).reshape(-1, length)
+        begins = starts[rest]
+        fitting = begins + length <= ends[rest]
+        there = windows[np.where(fitting, begins, begins[0])].view(np.uint8).reshape(-1, length)
         alike = there == np.frombuffer(head.group(), np.uint8)
-        for number, into in ((2, seqs), (3, clocks)):
+        found = {}
+        for number in numbers:
+            if number > pattern.groups or head.group(number) is None:
+                continue
             begin, end = head.start(number) - head.start(), head.end(number) - head.start()
             digits = there[:, begin:end] - 48
             alike[:, begin:end] = digits < 10
             if end - begin > 1:
                 alike[:, begin] &= digits[:, 0] > 0
-            into[rest] = digits @ 10 ** np.arange(end - begin - 1, -1, -1, dtype=np.int64)
-        good = alike.all(axis=1) & fitting
-        codes[rest[good]] = known.setdefault(head.group(1), len(known))
+            found[number] = digits @ 10 ** np.arange(end - begin - 1, -1, -1, dtype=np.int64)
+        good = fitting if alike.all() else alike.all(axis=1) & fitting  # the first is much faster
         if not good[0]:
             raise _NotPlain
-        rest = rest[~good]
+        read: Any = rest[good]
+        if len(read) == len(ends):
+            read = good = slice(None)  # the same, and sooner
+        for number, values in found.items():
+            numbers[number][read] = values[good]
+        codes[read] = known.setdefault(head.group(1), len(known))
+        if pattern is _HEAD_TO_DATA:
+            run_codes[read] = runs.setdefault(head.group(5), len(runs))
+            data[read] = starts[read] + length
+        rest = rest[~good] if isinstance(good, np.ndarray) else rest[:0]
         if not len(rest):
             break
     else:
         raise _NotPlain
-    if (clocks[1:] < clocks[:-1]).any() or clocks[-1] > MAX_CLOCK_US:
+    if (clocks[1:] < clocks[:-1]).any() or clocks[-1] > MAX_CLOCK_US or walls.max() > MAX_CLOCK_US:
         raise _NotPlain
     names = [writer.decode() for writer in known]
     writers = sorted(names)
@@ -237,11 +311,18 @@ def _heads(raw: bytes, ends: np.ndarray) -> tuple[np.ndarray, list[str], np.ndar
     higher = codes[alike + 1] - codes[alike]
     if not ((higher > 0) | ((higher == 0) & (seqs[alike + 1] > seqs[alike]))).all():
         raise _NotPlain
-    return clocks, writers, codes if len(writers) > 1 else None, seqs
+    fields = {}
+    if runs:
+        fields = {
+            "run": pa.array([run.decode() for run in runs]).take(pa.array(run_codes)),
+            "wall": pa.array(walls, mask=walls < 0),
+            "timestamp": pa.nulls(len(ends), pa.string()),
+        }
+    return _Heads(clocks, seqs, writers, codes if len(writers) > 1 else None, fields, data)
 
 
-def _typed(array: pa.Array, kind: str) -> pa.Array:
-    """A column of its kind, of what DuckDB read for it.
+def _typed(array: pa.Array, kind: str, escapes: bool) -> pa.Array:
+    """A column of its kind, of what DuckDB read for it; ``escapes`` if some text may hold a backslash.
 
     Raises:
         _NotPlain: a value has another kind, or a number is such that a double does not hold integers beside it.
@@ -254,7 +335,7 @@ def _typed(array: pa.Array, kind: str) -> pa.Array:
     if kind == "null":
         raise _NotPlain
     if kind == "text":
-        return _unquoted(array)
+        return _unquoted(array, escapes)
     if kind == "bool":
         # A text could stand for it, which the count of quotes will show; a number could not.
         truths = pc.equal(array, "true")
@@ -271,7 +352,7 @@ def _typed(array: pa.Array, kind: str) -> pa.Array:
     return numbers
 
 
-def _unquoted(array: pa.Array) -> pa.Array:
+def _unquoted(array: pa.Array, escapes: bool) -> pa.Array:
     """Texts, of their JSON."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -279,8 +360,7 @@ def _unquoted(array: pa.Array) -> pa.Array:
     if pc.sum(pc.starts_with(array, '"')).as_py() < len(array) - array.null_count:
         raise _NotPlain
     texts = pc.binary_slice(array.cast(pa.binary()), 1, -1).cast(pa.string())
-    escaped = pc.match_substring(array, "\\")
-    if pc.any(escaped).as_py():
+    if escapes and pc.any(escaped := pc.match_substring(array, "\\")).as_py():
         decoded = msgspec.json.decode(f"[{','.join(array.filter(escaped).to_pylist())}]", type=list[str])
         texts = pc.replace_with_mask(texts, escaped.fill_null(False), pa.array(decoded))
     return texts
@@ -313,7 +393,6 @@ def _account(raw: bytes, ends: np.ndarray, fields: dict[str, pa.Array], columns:
         if _ESCAPED.search(raw):
             raise _NotPlain
         quotes = sum(pc.sum(pc.count_substring(array, '"')).as_py() or 0 for array in texts)
-    commas = sum(pc.sum(pc.count_substring(array, ",")).as_py() or 0 for array in texts)
     keys = _OTHER_KEYS * count + sum(count - array.null_count for array in found)
     quotes += 2 * (keys + _OTHER_TEXTS * count + sum(count - array.null_count for array in texts))
     octets = np.frombuffer(raw, np.uint8)
@@ -325,7 +404,9 @@ def _account(raw: bytes, ends: np.ndarray, fields: dict[str, pa.Array], columns:
         keys += nulls
     if not any(array.null_count == 0 for array in columns.values()):
         raise _NotPlain  # perhaps there are rows without keys, which have no comma fewer than keys
-    if np.count_nonzero(octets == ord(",")) != keys - 2 * count + commas:
+    # Those of the texts are counted only where there are more than between values.
+    commas = np.count_nonzero(octets == ord(",")) - (keys - 2 * count)
+    if commas and commas != sum(pc.sum(pc.count_substring(array, ",")).as_py() or 0 for array in texts):
         raise _NotPlain
 
 

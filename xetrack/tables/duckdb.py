@@ -27,6 +27,7 @@ from xetrack.tables.duckdb_file import OWN, ROWS, Draft, Native, inode_of, regis
 from xetrack.tables.duckdb_layers import MASKED, ROW, Layers
 from xetrack.tables.duckdb_read import DuckdbReading, fetch_arrow
 from xetrack.tables.layout import FIXED, OVERFLOW, Column, columns_of, quote
+from xetrack.tables.packing import packed, unpacked
 
 logger = logging.getLogger("xetrack")
 
@@ -296,8 +297,8 @@ class DuckdbTables(DuckdbReading, Native):
                 [block.writer for block in blocks],
                 [block.rows[0] for block in blocks],
                 [block.rows[-1] for block in blocks],
-                pa.array([array("q", block.rows).tobytes() for block in blocks], pa.binary()),
-                pa.array([array("q", block.seqs).tobytes() for block in blocks], pa.binary()),
+                pa.array([packed(array("q", block.rows)) for block in blocks], pa.binary()),
+                pa.array([packed(array("q", block.seqs)) for block in blocks], pa.binary()),
             ]
             made = pa.table(columns, names=["name", "writer", "low", "high", "rows", "seqs"])
             duckdb_file.fill(conn, f"work.{OWN}._xetrack_blocks", made)
@@ -552,7 +553,7 @@ class DuckdbTables(DuckdbReading, Native):
             sql += " AND high>=?"
             values.append(low)
         for writer, rows, seqs in self._writing(table).execute(sql, values).fetchall():
-            yield Block(writer, array("q", rows), array("q", seqs))
+            yield Block(writer, unpacked(rows), unpacked(seqs))
 
     def add_blocks(self, table: str, blocks: Iterable[Block]) -> None:
         own = self._blocks.setdefault(table, {})

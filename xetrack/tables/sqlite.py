@@ -22,6 +22,7 @@ from xetrack.log.cells import cell
 from xetrack.tables.asset_views import sqlite_assets, sqlite_hashes
 from xetrack.tables.base import SLOT_BITS, Ailment, Block, Checkpoint, ColumnRows, Naming, Rows
 from xetrack.tables.layout import FIXED, OVERFLOW, Column, quote
+from xetrack.tables.packing import packed, unpacked
 from xetrack.tables.sqlite_door import BUSY_TIMEOUT_S, TablesConnection
 from xetrack.tables.sqlite_read import SqliteReading
 
@@ -356,7 +357,7 @@ class SqliteTables(SqliteReading):
             sql += " AND high>=?"
             values.append(low)
         for writer, rows, seqs in self.conn.run(sql, values):
-            yield Block(writer, array("q", rows), array("q", seqs))
+            yield Block(writer, unpacked(rows), unpacked(seqs))
 
     def add_blocks(self, table: str, blocks: Iterable[Block]) -> None:
         for writer, rows, seqs in blocks:
@@ -366,13 +367,13 @@ class SqliteTables(SqliteReading):
                 "ORDER BY rowid DESC LIMIT 1",
                 (table, writer),
             ).fetchone()
-            if last and len(last[1]) // 8 + len(new_rows) <= _BLOCK_ROWS // 4 and last[3] < new_rows[0]:
-                new_rows = array("q", last[1]) + new_rows
-                new_seqs = array("q", last[2]) + new_seqs
+            if last and last[3] < new_rows[0] and len(old := unpacked(last[1])) + len(new_rows) <= _BLOCK_ROWS // 4:
+                new_rows = old + new_rows
+                new_seqs = unpacked(last[2]) + new_seqs
                 self.conn.run("DELETE FROM _xetrack_blocks WHERE rowid=?", (last[0],))
             self.conn.run(
                 "INSERT INTO _xetrack_blocks VALUES (?,?,?,?,?,?)",
-                (table, writer, new_rows[0], new_rows[-1], new_rows.tobytes(), new_seqs.tobytes()),
+                (table, writer, new_rows[0], new_rows[-1], packed(new_rows), packed(new_seqs)),
             )
 
     def namings(self, table: str, digest: str | None = None) -> list[Naming]:

@@ -16,7 +16,7 @@ from xetrack.tables.layout import Column, KeyFacts, Position
 from xetrack.tables.runs import Parts, WriterFacts
 
 #: Number of the layout of the bookkeeping; tables of another are rebuilt.
-LAYOUT = 3
+LAYOUT = 4
 
 
 class Settlement(msgspec.Struct, eq=True):

@@ -1,0 +1,24 @@
+"""Ascending numbers in few bytes come back as they were."""
+
+from __future__ import annotations
+
+from array import array
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xetrack.tables.packing import packed, unpacked
+
+WIDEST = st.sets(st.integers(-(2**62), 2**62), min_size=1)
+CLOSE = st.sets(st.integers(0, 2**17), min_size=1, max_size=2000)
+
+
+@given(st.one_of(WIDEST, CLOSE).map(sorted))
+def test_numbers_come_back(numbers: list[int]) -> None:
+    assert unpacked(packed(array("q", numbers))) == array("q", numbers)
+
+
+@pytest.mark.parametrize(("step", "size"), [(1, 13), (2, 13 + 999), (256, 13 + 2 * 999), (2**31, 13 + 4 * 999)])
+def test_steps_take_as_few_bytes_as_hold_them(step: int, size: int) -> None:
+    assert len(packed(array("q", range(7, 7 + 1000 * step, step)))) == size
