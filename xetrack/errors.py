@@ -420,13 +420,13 @@ class SameIdDifferentEvent(MergeError):
 
 
 class RevisionNotFound(NotFound, MergeError):
-    """A git revision without a store in it."""
+    """A git revision that is not there, or without a store in it."""
 
-    message = "There is no store in the revision {revision!r}."
+    message = "No store can be read from {revision!r}: {reason}."
     hint = "Name a revision and path as git:<revision>:<path of the db>."
 
-    def __init__(self, revision: str, /) -> None:
-        self.revision = revision
+    def __init__(self, revision: str, reason: str, /) -> None:
+        self.revision, self.reason = revision, reason
 
 
 # -- the disk ----------------------------------------------------------------

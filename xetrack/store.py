@@ -277,7 +277,7 @@ class Store:
                     mine.refresh(name)
                     other.replay_as_read(name, mine.read_so_far(name))
                     if not _equal(keeper.backend, fresh, name):
-                        found.append(f"table {name!r} differs from a replay of its log")
+                        found.append(f"{engine} table {name!r} differs from a replay of its log")
         finally:
             fresh.close()
         return found

@@ -198,3 +198,18 @@ def test_nothing_is_written_over_a_file_of_a_store(call: Call, tmp_path: Path, c
     assert (done.exit_code, done.stdout) == (2, ""), done.output
     assert "belongs to a store" in done.stderr
     assert {name: path.read_bytes() for name, path in files.items()} == before
+
+
+@pytest.mark.parametrize(
+    ("args", "named"),
+    [
+        (("head", "DB", "--where", "loss <"), "The argument --where "),
+        (("head", "DB", "--out", "DB"), "The argument --out "),
+        (("export", "DB", "rows.xyz"), "The argument OUT "),
+        (("export", "DB", "rows.csv", "--split", "train=2"), "The argument --split "),
+    ],
+)
+def test_what_was_typed_is_named_as_it_is_typed(call: Call, store: str, args: tuple[str, ...], named: str) -> None:
+    done = call(*(store if arg == "DB" else arg for arg in args))
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert named in done.stderr

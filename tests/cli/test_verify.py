@@ -17,7 +17,7 @@ def _segment(store: str) -> Path:
 def test_sound_store_exits_0(call: Call, store: str) -> None:
     result = call("verify", store)
     assert result.exit_code == 0
-    assert "3 segments" in result.stdout
+    assert "segments: 3" in result.stdout
     assert json.loads(call("verify", store, "--json").stdout)["ok"] is True
 
 

@@ -322,7 +322,7 @@ def test_verify_compares_it_with_a_replay(db: str, change: str) -> None:
     conn.execute(f"UPDATE _xetrack_assets SET {change}")
     conn.commit()
     conn.close()
-    assert open_store(db).verify().tables == ["table 'default' differs from a replay of its log"]
+    assert open_store(db).verify().tables == ["sqlite table 'default' differs from a replay of its log"]
 
 
 def test_replay_makes_it_again(db: str, engine: Engine) -> None:

@@ -44,7 +44,7 @@ def test_runs_of_mlflow(mlflow: Path, tmp_path: Path) -> None:
 def test_event_files_of_tensorboard(tmp_path: Path) -> None:
     report = import_data(PEERS / "tensorboard", tmp_path / "t.db")
     assert report.kind == "tensorboard"
-    assert report.left_out == ["2 values of histograms"]
+    assert report.left_out == ["values of histograms: 2"]
     reader = Reader(tmp_path / "t.db", engine="duckdb")
     first = reader.to_df(track_id="first")
     assert first["loss_train"].tolist() == pytest.approx(LOSSES, rel=1e-7)
@@ -60,7 +60,7 @@ def test_event_files_of_tensorboard(tmp_path: Path) -> None:
 def test_offline_runs_of_wandb(tmp_path: Path) -> None:
     report = import_data(PEERS / "wandb", tmp_path / "t.db")
     assert (report.kind, report.rows_added) == ("wandb", 10)
-    assert report.left_out == ["2 values of histogram"]
+    assert report.left_out == ["values of histogram: 2"]
     reader = Reader(tmp_path / "t.db", engine="duckdb")
     frame = reader.to_df()
     second = frame[frame["run_name"] == "second"]

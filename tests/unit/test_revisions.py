@@ -118,17 +118,27 @@ def test_several_stores_need_a_path(repository: Path, git: Git) -> None:
     log(repository / "second.db", 7)
     git(repository, "add", ".")
     git(repository, "commit", "-m", "second")
-    with pytest.raises(RevisionNotFound):
+    with pytest.raises(RevisionNotFound, match="several stores, .*second.db"):
         merge("git:HEAD", into=repository / "third.db")
     assert merge("git:HEAD:second.db", into=repository / "third.db").rows_added == 1
 
 
-@pytest.mark.parametrize("source", ["git:nope", "git:", "git:--all", "git:other:nope.db", "git:HEAD~9"])
-def test_what_is_not_there_is_named_and_changes_nothing(repository: Path, db: Path, source: str) -> None:
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("git:nope", "no revision 'nope'"),
+        ("git:", "no revision ''"),
+        ("git:--all", "no revision '--all'"),
+        ("git:other:nope.db", "no store nope.db"),
+        ("git:HEAD~99999", "no revision 'HEAD~99999'"),
+    ],
+)
+def test_what_is_not_there_is_named_and_changes_nothing(repository: Path, db: Path, source: str, reason: str) -> None:
     before = sorted(path for path in repository.rglob("*") if ".git/" not in str(path))
     with pytest.raises(RevisionNotFound, match=source) as caught:
         merge(source, into=db)
     assert caught.value.exit_code == 3
+    assert caught.value.reason.endswith(reason if "store" in reason else f"{reason} here")
     with pytest.raises(RevisionNotFound):
         merge(source, into=repository / "new.db")
     assert sorted(path for path in repository.rglob("*") if ".git/" not in str(path)) == before

@@ -18,6 +18,7 @@ import typer
 from typer.core import TyperCommand
 
 from xetrack.config import store_of_environment
+from xetrack.errors import InvalidArgument
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -29,10 +30,15 @@ def command(app: typer.Typer, name: str | None = None, **settings: Any) -> Calla
     """Add a function to an app as a command, with the fields of its bundles as options."""
 
     def add(function: F) -> F:
-        app.command(name, cls=_Command, **settings)(expanded(function))
+        app.command(name, cls=_Command, help=_unwrapped(function), **settings)(expanded(function))
         return function
 
     return add
+
+
+def _unwrapped(function: Callable[..., Any]) -> str:
+    """The docstring with a line for each paragraph: the terminal wraps it."""
+    return "\n\n".join(" ".join(part.split()) for part in (inspect.getdoc(function) or "").split("\n\n"))
 
 
 def expanded(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -102,8 +108,23 @@ class _Command(TyperCommand):
                 args = [named, *args]
         return super().parse_args(ctx, args)
 
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except InvalidArgument as error:
+            for parameter in self.params:  # told as it is typed, not by its name in Python
+                if parameter.name == error.name:
+                    error.name = _typed_name(parameter)
+            raise
+
     def _takes_value(self, text: str) -> bool:
         return any(text in option.opts and not getattr(option, "is_flag", False) for option in self.params)
+
+
+def _typed_name(parameter: Any) -> str:
+    if parameter.param_type_name == "argument":
+        return str(parameter.metavar or parameter.name.upper()).strip("[]")
+    return str(max(parameter.opts, key=len))
 
 
 def is_store_name(text: str) -> bool:

@@ -34,5 +34,5 @@ def show(*, as_json: bool) -> None:
     named = store_of_environment()
     if named:
         typer.echo(f"$XETRACK_DB names {os.path.relpath(named)}.", err=True)
-    example = found[0].path if found else "track.db"
-    typer.echo(f"`xt runs {example}` lists runs, `xt --help` all commands.", err=True)
+    listed = f"`xt runs {found[0].path}` lists runs, " if found else ""
+    typer.echo(f"{listed}`xt --help` lists all commands.", err=True)

@@ -145,7 +145,7 @@ def _show(output: Output, columns: Sequence[str], lines: Sequence[Sequence[Any]]
     if output.format is not Format.TABLE or output.columns or output.where is not None or output.sort:
         output.show(columns, lines)
         return
-    short = ["event_id", "time", "kind", "track_id", "column", "old", "new", "by", "script", "commit"]
+    short = ["event_id", "kind", "column", "old", "new", "by", "time", "track_id", "script", "commit"]
     more = columns[columns.index("commit") + 1 :]
     output.show([*short, *more], [_shortened(dict(zip(columns, line, strict=True)), short, more) for line in lines])
 

@@ -163,6 +163,9 @@ class WorkTree:
         return None if place.split(":", 2)[-1].startswith("!") else place
 
 
+_UNREADABLE = "git cannot read its files, which may be missing in this clone"
+
+
 class Revision:
     """The files of one revision, read from git's objects: nothing is checked out. Close it when done."""
 
@@ -188,7 +191,7 @@ class Revision:
             self.top, "--literal-pathspecs", "ls-tree", "-r", "-l", "-z", "--full-tree", self._tree, *names
         )
         if listed is None:
-            raise RevisionNotFound(self.name)
+            raise RevisionNotFound(self.name, _UNREADABLE)
         found = {}
         for entry in listed.split(b"\0")[:-1]:
             facts, _, path = entry.partition(b"\t")
@@ -223,14 +226,14 @@ class Revision:
             stdin.write(f"{digest}\n".encode())
             stdin.flush()
         except BrokenPipeError:
-            raise RevisionNotFound(self.name) from None
+            raise RevisionNotFound(self.name, _UNREADABLE) from None
         _, _, size = stdout.readline().decode().strip().rpartition(" ")
         if not size.isdecimal():
-            raise RevisionNotFound(self.name)
+            raise RevisionNotFound(self.name, _UNREADABLE)
         raw = stdout.read(int(size))
         stdout.read(1)
         if len(raw) != int(size):
-            raise RevisionNotFound(self.name)
+            raise RevisionNotFound(self.name, _UNREADABLE)
         return raw
 
     def close(self) -> None:

@@ -46,7 +46,7 @@ def read(path: Path, wish: Wish) -> Contents:
         name = (path.absolute().name if path.is_dir() else path.parent.absolute().name) if folder == "." else folder
         rows += _run(wish.track_id or name, files, skipped, contents.left_out)
     contents.tables[wish.table] = rows
-    contents.left_out += [f"{count} values of {kind}" for kind, count in sorted(skipped.items())]
+    contents.left_out += [f"values of {kind}: {count}" for kind, count in sorted(skipped.items())]
     return contents
 
 

@@ -41,7 +41,7 @@ def read(path: Path, wish: Wish) -> Contents:
     rows = contents.tables.setdefault(wish.table, [])
     for file in run_files(path):
         rows += _run(file, wish, skipped, contents.left_out)
-    contents.left_out += [f"{count} values of {kind}" for kind, count in sorted(skipped.items())]
+    contents.left_out += [f"values of {kind}: {count}" for kind, count in sorted(skipped.items())]
     return contents
 
 

@@ -39,11 +39,11 @@ def open_revision(source: str, near: str | os.PathLike[str]) -> RevisionLog:
     own = Path(os.path.abspath(near))
     revision = Revision.of(own.parent, name) or Revision.of(Path.cwd(), name)
     if revision is None:
-        raise RevisionNotFound(source)
+        raise RevisionNotFound(source, f"git knows no revision {name!r} here")
     try:
-        folder = _named(revision, path) if path else _default(revision, own)
+        folder = _named(revision, path) if path else _default(source, revision, own)
         if folder is None:
-            raise RevisionNotFound(source)
+            raise RevisionNotFound(source, f"it has no store {path}")
         log = RevisionLog(source, revision, folder)
         log.check_format()
         return log
@@ -63,7 +63,7 @@ def _named(revision: Revision, path: str) -> str | None:
     return None
 
 
-def _default(revision: Revision, own: Path) -> str | None:
+def _default(source: str, revision: Revision, own: Path) -> str:
     path = Path(os.path.realpath(own))
     top = Path(os.path.realpath(revision.top))
     if path.is_relative_to(top):
@@ -71,7 +71,10 @@ def _default(revision: Revision, own: Path) -> str | None:
         if found is not None:
             return found
     stores = {file.rpartition("/")[0] for file in revision.files("") if file.endswith(f"{EVENTS_SUFFIX}/{STORE_FILE}")}
-    return stores.pop() if len(stores) == 1 else None
+    if len(stores) != 1:
+        named = ", ".join(sorted(store.removesuffix(EVENTS_SUFFIX) for store in stores))
+        raise RevisionNotFound(source, f"it has several stores, {named}" if stores else "it has no store")
+    return stores.pop()
 
 
 class RevisionLog(Log):

@@ -92,7 +92,7 @@ class VerifyReport:
         }
 
     def __str__(self) -> str:
-        lines = [f"{self.events} events in {self.segments} segments, {self.assets_checked} assets"]
+        lines = [f"events: {self.events}, segments: {self.segments}, assets: {self.assets_checked}"]
         for fault in self.damaged:
             named = f" (event {fault.event_id})" if fault.event_id else ""
             lines.append(f"damaged: {fault.path}, line {fault.line}{named}: {fault.reason}")
@@ -100,7 +100,8 @@ class VerifyReport:
         lines += [f"damaged asset: {path}" for path in self.assets_damaged]
         lines += [f"missing asset: {digest}" for digest in self.missing_assets]
         lines += [f"named by no event, `xt assets gc` takes it: {path}" for path in self.orphans]
-        lines += [f"unknown kind {kind!r}, not applied: {count} events" for kind, count in self.unknown_kinds.items()]
+        for kind, count in self.unknown_kinds.items():
+            lines.append(f"unknown kind {kind!r}, events that are not applied: {count}")
         lines += [f"clock more than a day ahead: {path}" for path in self.future_clocks]
         lines += [f"tables: {difference}" for difference in self.tables]
         lines.append("ok" if self.ok else "not ok")

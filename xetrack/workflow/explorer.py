@@ -155,7 +155,7 @@ def _store_of(version: str, db: str, table: str) -> Iterator[str]:
         try:
             copy(f"git:{version}:{_with_dot(db)}", past, assets=False, tables=[table])
         except TableNotFound as error:
-            raise RevisionNotFound(f"{version}:{db}") from error
+            raise RevisionNotFound(f"{version}:{db}", f"its store has no table {table!r}") from error
         yield past
 
 
