@@ -55,6 +55,20 @@ def test_history_is_newest_first_with_a_line_for_each_cell(reader: Reader) -> No
     assert reader.history(column="loss").new.tolist() == [0.5]
 
 
+@pytest.mark.parametrize("asked", [{}, {"track_id": "r2"}, {"column": "loss"}, {"track_id": "absent"}])
+def test_rows_alone_have_the_lines_that_they_have_below_a_change(
+    reader: Reader, db: str, asked: dict[str, str]
+) -> None:
+    with Tracker(db, track_id="r2") as tracker:
+        tracker.log({"loss": 0.25, "note": None})
+        tracker.log({})
+    alone = reader.history(**asked)
+    reader.set_value("label", "good", track_id="r2")
+    below = reader.history(**asked)
+    below = below[below.kind == "row.logged"].reset_index(drop=True)
+    assert repr(alone.to_dict("records")) == repr(below.to_dict("records"))
+
+
 @pytest.mark.parametrize("value", [2**70, b"\x00\xff", True, 1.0, {"a": [1]}, float("inf")])
 def test_values_come_as_they_were_logged(db: str, value: Any) -> None:
     with Tracker(db, track_id="r1") as tracker:

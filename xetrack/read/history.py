@@ -13,12 +13,22 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xetrack.errors import ColumnNotFound, InvalidArgument, RunNotFound
-from xetrack.log.events import Event, PayloadRedacted, PayloadStub, RowLogged, UnknownEvent, WriterStarted, split_id
+from xetrack.log.events import (
+    Event,
+    PayloadRedacted,
+    PayloadStub,
+    RowLogged,
+    UnknownEvent,
+    WriterAlive,
+    WriterEnded,
+    WriterStarted,
+    split_id,
+)
 from xetrack.log.log import Log
 from xetrack.log.merged import OutOfOrder
 from xetrack.log.ranges import Frontier
 from xetrack.log.values import RESERVED, column_name, decode
-from xetrack.read.steps import Entry, Steps
+from xetrack.read.steps import Entry, Steps, logged
 from xetrack.table import Table
 
 if TYPE_CHECKING:
@@ -43,6 +53,8 @@ COLUMNS = (
 #: Columns of a blame: those, and how many rows show the value.
 BLAME = (*COLUMNS, "rows")
 
+#: What changes nothing that was there before.
+_ROWS_ALONE = (RowLogged, WriterStarted, WriterAlive, WriterEnded)
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -123,21 +135,25 @@ def _lines(
     events: Events, table: str, names: Mapping[str, str], track_id: str | None, column: str | None, limit: int | None
 ) -> list[Line]:
     wants = _chooser(column, names)
-    steps = Steps(events.redacted, run=track_id, wants=wants)
-    found: list[list[Entry]] = []
-    for event in events.ordered:
-        entries = steps.take(event)
-        if column is not None:
-            entries = [entry for entry in entries if entry.key is not None and wants(entry.key)]
-        if entries:
-            found.append(entries)
     lines = _Lines(events.headers, table, names)
     made: list[Line] = []
-    for entries in reversed(found):
-        made += map(lines.make, entries)
+    for entries in _newest_first(events, track_id, wants):
+        made += [
+            lines.make(entry) for entry in entries if column is None or (entry.key is not None and wants(entry.key))
+        ]
         if limit is not None and len(made) >= limit:
             return made[:limit]
     return made
+
+
+def _newest_first(events: Events, track_id: str | None, wants: Callable[[str], bool]) -> Iterable[list[Entry]]:
+    """What each event changed, the last event first."""
+    if all(isinstance(event, _ROWS_ALONE) for event in events.ordered):  # nothing has touched them: no need of steps
+        rows = (event for event in reversed(events.ordered) if isinstance(event, RowLogged))
+        return (logged(event, wants) for event in rows if track_id is None or event.run == track_id)
+    steps = Steps(events.redacted, run=track_id, wants=wants)
+    found = [steps.take(event) for event in events.ordered]
+    return found[::-1]
 
 
 def blame_lines(table: Table, track_id: str, column: str) -> list[tuple[Any, ...]]:
