@@ -30,7 +30,8 @@ from xetrack.errors import (
     storage_error,
 )
 from xetrack.log.header import head_of
-from xetrack.log.log import EVENTS_SUFFIX, Facts, FileLog, Log, MemoryLog
+from xetrack.log.log import EVENTS_SUFFIX, Facts, FileLog, Log
+from xetrack.log.memory import MemoryLog
 from xetrack.log.names import check_table
 from xetrack.table import Table
 from xetrack.tables.assets import summary

@@ -21,7 +21,8 @@ import zstandard
 from tests.conftest import ROOT
 from xetrack.errors import AssetDamaged, AssetNotFound, AssetUnloadable, InvalidValue, StorageFailed
 from xetrack.log.assets import Assets, FileAssets, digest_of
-from xetrack.log.log import STORE_BYTES, FileLog, MemoryLog
+from xetrack.log.log import STORE_BYTES, FileLog
+from xetrack.log.memory import MemoryLog
 
 ENV = {**os.environ, "PYTHONPATH": str(ROOT)}
 

@@ -10,7 +10,8 @@ import pytest
 from xetrack import Reader, Tracker
 from xetrack.log.clock import MAX_CLOCK_US, MAX_WALL_US, Clock
 from xetrack.log.events import RowLogged
-from xetrack.log.log import FileLog, MemoryLog
+from xetrack.log.log import FileLog
+from xetrack.log.memory import MemoryLog
 
 
 class Wall:

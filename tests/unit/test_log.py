@@ -17,7 +17,8 @@ from xetrack.log import log as log_module
 from xetrack.log import merged as merged_module
 from xetrack.log.codec import Codec, jsonl, msgpack
 from xetrack.log.events import Event, RowLogged, WriterStarted, event_key
-from xetrack.log.log import STORE_BYTES, FileLog, Log, MemoryLog
+from xetrack.log.log import STORE_BYTES, FileLog, Log
+from xetrack.log.memory import MemoryLog
 from xetrack.log.merged import OutOfOrder
 from xetrack.log.names import check_table, table_folder, table_from_folder
 

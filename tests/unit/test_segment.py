@@ -19,7 +19,8 @@ from tests.faults import FullDisk, Script
 from xetrack.errors import DiskFull, StorageFailed
 from xetrack.log.clock import Clock
 from xetrack.log.events import Event, RowLogged, RunDeleted, WriterEnded, WriterStarted, split_id
-from xetrack.log.log import FileLog, Log, MemoryLog
+from xetrack.log.log import FileLog, Log
+from xetrack.log.memory import MemoryLog
 from xetrack.log.verify import verify
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,7 +14,8 @@ from xetrack.errors import FormatTooNew
 from xetrack.log.clock import wall_us
 from xetrack.log.codec import jsonl
 from xetrack.log.events import AssetAdded, AssetRemoved, RowLogged
-from xetrack.log.log import FileLog, MemoryLog
+from xetrack.log.log import FileLog
+from xetrack.log.memory import MemoryLog
 from xetrack.log.segment import Writer
 from xetrack.log.verify import verify
 

@@ -8,12 +8,10 @@ renames across folders, so that it could stand on an object store as well.
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import stat
 import threading
 import time
-import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,7 +26,8 @@ from xetrack.log.codec import MAX_LINE_BYTES, TOO_LONG, Damage, Split, codec_for
 from xetrack.log.events import Event, WriterStarted
 from xetrack.log.names import check_table, is_segment_name, table_folder, table_from_folder
 from xetrack.log.progress import advanced
-from xetrack.log.segment import FileWriter, MemoryWriter, Writer, make_folder
+from xetrack.log.segment import FileWriter, Writer, make_folder
+from xetrack.log.shared import Shared, shared_of
 
 if TYPE_CHECKING:
     from xetrack.log.assets import Assets
@@ -357,7 +356,7 @@ class FileLog(Log):
 
         self.path = Path(os.path.abspath(path))
         self._more_facts = facts
-        self._shared = _Shared(clock) if clock is not None else _shared_of(self.path)
+        self._shared = Shared(clock) if clock is not None else shared_of(self.path)
         self.clock = self._shared.clock
         self.assets: Assets = FileAssets(self.path / "_assets", self._prepare)
         #: Segments found out of order, by table and name: their events are sorted in memory.
@@ -537,90 +536,6 @@ def is_log(folder: Path) -> bool:
     return True
 
 
-class MemoryLog(Log):
-    """A log that ends with its process."""
-
-    def __init__(self, *, clock: Clock | None = None, facts: Facts | None = None) -> None:
-        from xetrack.log.assets import MemoryAssets
-
-        self._more_facts = facts
-        self._shared = _Shared(clock)
-        self.clock = self._shared.clock
-        self.assets: Assets = MemoryAssets()
-        self._tables: dict[str, dict[str, bytearray]] = {}
-        self.unsorted: set[tuple[str, str]] = set()
-
-    def create(self) -> None:
-        """It is there from the start."""
-
-    def exists(self) -> bool:
-        return True
-
-    def check_format(self) -> None:
-        """It is always this release's own."""
-
-    def tables(self) -> list[str]:
-        return sorted(table for table, segments in list(self._tables.items()) if segments)
-
-    def segments(self, table: str) -> list[SegmentInfo]:
-        return sorted(SegmentInfo(name, len(lines), 0, 0) for name, lines in list(self._tables.get(table, {}).items()))
-
-    def look(self, table: str) -> None:
-        """Nothing can take them away."""
-
-    def where(self, table: str, name: str) -> str:
-        return f":memory:/{table_folder(table)}/{name}"
-
-    def _open(self, table: str, name: str) -> BinaryIO | None:
-        lines = self._tables.get(table, {}).get(name)
-        return None if lines is None else io.BytesIO(bytes(lines))
-
-    def writer(self, table: str, codec: str = "jsonl") -> Writer:
-        check_table(table)
-        with self._shared.lock:
-            writer = self._shared.writers.get((table, codec))
-            if writer is None:
-                segments = self._tables.setdefault(table, {})
-                writer = MemoryWriter(segments, codec_for(codec), self.clock, self._facts)
-                self._shared.writers[table, codec] = writer
-            return writer
-
-    def _facts(self) -> dict[str, Any]:
-        return header.facts(self._more_facts() if self._more_facts else {})
-
-
-# -- what a process has once for a store -------------------------------------
-
-
-class _Shared:
-    """Clock and writers of one store in this process, however often it is opened."""
-
-    def __init__(self, clock: Clock | None = None) -> None:
-        self.clock = clock or Clock()
-        self.lock = threading.Lock()
-        self.writers: weakref.WeakValueDictionary[tuple[str, str], Writer] = weakref.WeakValueDictionary()
-        _all_shared.add(self)
-
-    def _forked(self) -> None:
-        self.lock = threading.Lock()
-        # Writers that the parent's trackers hold in this copy go on as new ones by themselves.
-        self.writers = weakref.WeakValueDictionary()
-
-
-_all_shared: weakref.WeakSet[_Shared] = weakref.WeakSet()
-_by_path: weakref.WeakValueDictionary[str, _Shared] = weakref.WeakValueDictionary()
-_by_path_lock = threading.Lock()
-
-
-def _shared_of(path: Path) -> _Shared:
-    real = os.path.realpath(path)
-    with _by_path_lock:
-        shared = _by_path.get(real)
-        if shared is None:
-            shared = _by_path[real] = _Shared()
-        return shared
-
-
 def _unpacking_errors(name: str) -> tuple[type[Exception], ...]:
     """What a damaged compressed pack raises; nothing for other files."""
     if not name.endswith(".zst"):
@@ -628,14 +543,3 @@ def _unpacking_errors(name: str) -> tuple[type[Exception], ...]:
     import zstandard
 
     return (zstandard.ZstdError,)
-
-
-def _forked() -> None:
-    global _by_path_lock
-    _by_path_lock = threading.Lock()
-    for shared in list(_all_shared):
-        shared._forked()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
