@@ -12,8 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,13 @@ import msgspec
 
 from xetrack.tables import duckdb_file
 from xetrack.tables.asset_views import duckdb_assets, duckdb_hashes
-from xetrack.tables.base import SLOT_BITS, Ailment, Block, Checkpoint, ColumnRows, Naming, Rows
+from xetrack.tables.base import SLOT_BITS, Ailment, ColumnRows, Rows
+from xetrack.tables.duckdb_books import DuckdbBooks
 from xetrack.tables.duckdb_cells import SQL_TYPES, DoesNotFit, duckdb_cell, series
 from xetrack.tables.duckdb_file import OWN, ROWS, Draft, Native, inode_of, registered
 from xetrack.tables.duckdb_layers import MASKED, ROW, Layers
-from xetrack.tables.duckdb_read import DuckdbReading, fetch_arrow
+from xetrack.tables.duckdb_read import DuckdbReading
 from xetrack.tables.layout import FIXED, OVERFLOW, Column, columns_of, quote
-from xetrack.tables.packing import packed, unpacked
 
 logger = logging.getLogger("xetrack")
 
@@ -35,12 +34,11 @@ logger = logging.getLogger("xetrack")
 _BATCH_ROWS = 122_880
 #: And so many parts of them: a small Arrow array takes kilobytes.
 _BATCH_PARTS = 256
-_BLOCK_ROWS = 4096
 #: For a projection; queries of users have what DuckDB takes by itself.
 _PROJECTION_MEMORY = "768MB"
 
 
-class DuckdbTables(DuckdbReading, Native):
+class DuckdbTables(DuckdbReading, DuckdbBooks, Native):
     """The tables of one store for one process; ``path`` None: in memory only."""
 
     limit = 4000
@@ -70,10 +68,7 @@ class DuckdbTables(DuckdbReading, Native):
         self._leftovers: list[str] = []
         self._draft: Draft | None = None
         self._pending: dict[str, list[dict[str, Any]]] = {}
-        self._states: dict[str, bytes] = {}
-        self._checkpoints: dict[str, dict[str, Checkpoint]] = {}
-        self._seen: dict[str, dict[str, tuple[int, str]]] = {}
-        self._blocks: dict[str, dict[int, list[Block]]] = {}
+        self._open_books()
         #: The table that ``events`` shows.
         self._events: str | None = None
         #: Columns of each table that may hold hashes of assets, and whether ``assets`` counts in these.
@@ -110,18 +105,9 @@ class DuckdbTables(DuckdbReading, Native):
                 [ROWS, name],
             )
             self.layers[name] = Layers.of_base(name, self._leftovers, columns, row_count, last_row)
-        for name, segment, *checkpoint in self._base(f"SELECT * FROM base.{OWN}._xetrack_segments"):
-            self._checkpoints.setdefault(name, {})[segment] = Checkpoint(*checkpoint)
-        for name, writer, number, seqs in self._base(f"SELECT * FROM base.{OWN}._xetrack_seen"):
-            self._seen.setdefault(name, {})[writer] = (number, seqs)
-        if self._base("SELECT 1 FROM duckdb_tables() WHERE database_name='base' AND table_name='_xetrack_assets'"):
-            self.conn.execute(f"INSERT INTO db.{OWN}._xetrack_assets SELECT * FROM base.{OWN}._xetrack_assets")
+        self._load_books()
         for name, state in self._states.items():
             self._references[name] = columns_of(state)
-
-    def _base(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        rows: list[tuple[Any, ...]] = self.conn.execute(sql, list(values)).fetchall()
-        return rows
 
     def close(self) -> None:
         """Write what the generation lacks if that is cheap and its folder still there, and let go."""
@@ -241,7 +227,7 @@ class DuckdbTables(DuckdbReading, Native):
                     order = "" if layers.in_order else f" ORDER BY {ROW}"
                     draft.conn.execute(f"CREATE TABLE work.{ROWS}.{quote(name)} AS {layers.relation()}{order}")
                 draft.conn.execute(f"CREATE VIEW main.{quote(name)} AS {layers.shown(f'{ROWS}.{quote(name)}')}")
-            self._write_bookkeeping(draft.conn)
+            self._write_books(draft.conn)
             if (default := _default_of(self.layers)) is not None:
                 draft.conn.execute(f"CREATE VIEW main.events AS SELECT * FROM main.{quote(default)}")
             draft.conn.execute(f"CREATE VIEW main.assets AS {self._assets_in('')}")
@@ -255,53 +241,6 @@ class DuckdbTables(DuckdbReading, Native):
         finally:
             self._draft = None
             draft.abandon()
-
-    def _write_bookkeeping(self, conn: Any) -> None:
-        import pyarrow as pa
-
-        tables = [
-            (
-                name,
-                state,
-                self.layers[name].count if name in self.layers else 0,
-                self.layers[name].last if name in self.layers else -1,
-            )
-            for name, state in self._states.items()
-        ]
-        segments = [
-            (name, segment, *point) for name, own in self._checkpoints.items() for segment, point in own.items()
-        ]
-        seen = [(name, writer, *facts) for name, own in self._seen.items() for writer, facts in own.items()]
-        for name, rows in (("_xetrack_tables", tables), ("_xetrack_segments", segments), ("_xetrack_seen", seen)):
-            if rows:
-                columns = [pa.array(column) for column in zip(*rows, strict=True)]
-                duckdb_file.fill(
-                    conn, f"work.{OWN}.{name}", pa.table(columns, names=[f"c{i}" for i in range(len(columns))])
-                )
-        # By way of Arrow: what this transaction wrote, the draft's does not see.
-        assets = fetch_arrow(self.conn.sql(f"SELECT * FROM db.{OWN}._xetrack_assets"))
-        duckdb_file.fill(conn, f"work.{OWN}._xetrack_assets", assets)
-        for name, layers in self.layers.items():
-            if layers.base is not None:
-                sql = f"INSERT INTO work.{OWN}._xetrack_blocks SELECT * FROM base.{OWN}._xetrack_blocks WHERE name=?"
-                conn.execute(sql, [name])
-            self._write_blocks(conn, name)
-
-    def _write_blocks(self, conn: Any, table: str) -> None:
-        import pyarrow as pa
-
-        blocks = [block for own in self._blocks.pop(table, {}).values() for block in own]
-        if blocks:
-            columns = [
-                [table] * len(blocks),
-                [block.writer for block in blocks],
-                [block.rows[0] for block in blocks],
-                [block.rows[-1] for block in blocks],
-                pa.array([packed(array("q", block.rows)) for block in blocks], pa.binary()),
-                pa.array([packed(array("q", block.seqs)) for block in blocks], pa.binary()),
-            ]
-            made = pa.table(columns, names=["name", "writer", "low", "high", "rows", "seqs"])
-            duckdb_file.fill(conn, f"work.{OWN}._xetrack_blocks", made)
 
     def _make_views(self) -> None:
         """Have the users' views show what the layers hold."""
@@ -511,83 +450,7 @@ class DuckdbTables(DuckdbReading, Native):
             )
             return [row for (row,) in conn.execute(sql, [low, high]).fetchall()]
 
-    # bookkeeping: in Python until the next generation is written
-
-    def states(self) -> dict[str, bytes]:
-        return dict(self._states)
-
-    def save_state(self, table: str, state: bytes) -> None:
-        self._states[table] = state
-
-    def checkpoints(self, table: str) -> dict[str, Checkpoint]:
-        return dict(self._checkpoints.get(table, {}))
-
-    def save_checkpoints(self, table: str, checkpoints: Mapping[str, Checkpoint]) -> None:
-        self._checkpoints.setdefault(table, {}).update(checkpoints)
-
-    def drop_checkpoints(self, table: str, segments: Iterable[str]) -> None:
-        for segment in segments:
-            self._checkpoints.get(table, {}).pop(segment, None)
-
-    def seen(self, table: str) -> dict[str, tuple[int, str]]:
-        return dict(self._seen.get(table, {}))
-
-    def save_seen(self, table: str, seen: Mapping[str, tuple[int, str]]) -> None:
-        self._seen.setdefault(table, {}).update(seen)
-
-    def blocks(self, table: str, low: int | None = None, high: int | None = None) -> Iterator[Block]:
-        for own in self._blocks.get(table, {}).values():
-            for block in own:
-                if (high is None or block.rows[0] <= high) and (low is None or block.rows[-1] >= low):
-                    yield block
-        layers = self.layers.get(table)
-        if layers is None or not (layers.drafted or layers.base is not None):
-            return
-        catalog = "work" if layers.drafted else "base"
-        sql = f'SELECT writer, "rows", seqs FROM {catalog}.{OWN}._xetrack_blocks WHERE name=?'
-        values: list[Any] = [table]
-        if high is not None:
-            sql += " AND low<=?"
-            values.append(high)
-        if low is not None:
-            sql += " AND high>=?"
-            values.append(low)
-        for writer, rows, seqs in self._writing(table).execute(sql, values).fetchall():
-            yield Block(writer, unpacked(rows), unpacked(seqs))
-
-    def add_blocks(self, table: str, blocks: Iterable[Block]) -> None:
-        own = self._blocks.setdefault(table, {})
-        for block in blocks:
-            before = own.setdefault(block.writer, [])
-            last = before[-1] if before else None
-            if last is not None and len(last.rows) + len(block.rows) <= _BLOCK_ROWS and last.rows[-1] < block.rows[0]:
-                before[-1] = Block(
-                    block.writer,
-                    array("q", last.rows) + array("q", block.rows),
-                    array("q", last.seqs) + array("q", block.seqs),
-                )
-            else:
-                before.append(block)
-        if self.layers[table].drafted and sum(map(len, own.values())) > _BLOCKS_IN_MEMORY:
-            self._write_blocks(self._writing(table), table)
-
-    def namings(self, table: str, digest: str | None = None) -> list[Naming]:
-        sql, values = f"SELECT * EXCLUDE name FROM db.{OWN}._xetrack_assets WHERE name=?", [table]
-        if digest is not None:
-            sql += " AND digest=?"
-            values.append(digest)
-        return [Naming(*row) for row in self._base(sql, values)]
-
-    def add_namings(self, table: str, namings: Sequence[Naming]) -> None:
-        import pyarrow as pa
-
-        if namings:
-            columns = [pa.array(column) for column in zip(*((table, *naming) for naming in namings), strict=True)]
-            made = pa.table(columns, names=["name", *Naming._fields])
-            duckdb_file.fill(self.conn, f"db.{OWN}._xetrack_assets", made)
-
-    def drop_namings(self, table: str, digest: str) -> None:
-        self.conn.execute(f"DELETE FROM db.{OWN}._xetrack_assets WHERE name=? AND digest=?", [table, digest])
+    # bookkeeping: more of it in ``DuckdbBooks``
 
     def count_references(self, table: str, columns: Sequence[Column]) -> None:
         if self._references.get(table) != columns:
@@ -604,7 +467,6 @@ class DuckdbTables(DuckdbReading, Native):
         self._counted = False
 
 
-_BLOCKS_IN_MEMORY = 256
 _DAMAGE = (
     "could not read enough bytes",
     "corrupt",
