@@ -111,7 +111,7 @@ def test_walls_stand(room: str, walls: set[str]) -> None:
 
 
 #: Rooms of tables/ in which events become changes, and the one that brings both together; others see rows only.
-OF_EVENTS = {"apply", "assets", "keeper", "projector", "runs", "state"}
+OF_EVENTS = {"apply", "assets", "keeper", "projector", "runs", "state", "times"}
 
 
 @pytest.mark.parametrize("path", [path for path in ROOMS if path.parent.name == "tables"], ids=_name)

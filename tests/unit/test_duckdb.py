@@ -282,7 +282,7 @@ def killed(original):
             os.kill(os.getpid(), signal.SIGKILL)
         return original(*args, **kwargs)
     return wrapper
-for name in ("add_column", "insert", "commit", "_publish", "_write_bookkeeping", "_flush"):
+for name in ("add_column", "insert", "commit", "_publish", "_write_books", "_flush"):
     setattr(engine.DuckdbTables, name, killed(getattr(engine.DuckdbTables, name)))
 Draft.finish = killed(Draft.finish)
 os.replace = killed(os.replace)

@@ -9,11 +9,9 @@ the next one can do it right.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import partial
-from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -45,11 +43,12 @@ from xetrack.log.merged import Run
 from xetrack.log.ranges import Frontier, RangeSet
 from xetrack.tables.assets import Namings, digests_of_unknown
 from xetrack.tables.base import SLOT_BITS, Backend, ColumnRows, Rows
-from xetrack.tables.columnar import cells_for, flags_of, parts_of, saw_runs, timestamps_of
+from xetrack.tables.columnar import cells_for, flags_of, parts_of, saw_runs
 from xetrack.tables.layout import OVERFLOW, Column, KeyFacts, Position, arrange, keeps_cells
 from xetrack.tables.places import Places, RebuildNeeded, rows_in
 from xetrack.tables.runs import saw_event, saw_rows
 from xetrack.tables.state import TableState, settle, verdict
+from xetrack.tables.times import LocalTimes
 
 logger = logging.getLogger("xetrack")
 _BATCH_ROWS = 8192
@@ -58,7 +57,6 @@ _MANY_COLUMNS = 50
 _ONLY_ROWS = frozenset({RowLogged})
 _PLAIN = {float: FLOAT, int: INT, bool: BOOL, str: TEXT, type(None): NULL}
 _SAFE_INT = 2**53 - 1
-_wall, _timestamp = attrgetter("wall"), attrgetter("timestamp")
 _json = msgspec.json.Encoder()
 
 
@@ -90,10 +88,10 @@ class Pass:
         self.forgot = False
         self._pending: list[RowLogged] = []
         self._columns = {column.key: column for column in state.columns}
-        self._seconds = _Seconds()
+        self._times = LocalTimes(state.offsets)
         self._unplaced = False
         self._places = Places(backend, table, state, numbers, rebuilding)
-        self._namings = Namings(log, backend, table, self._local)
+        self._namings = Namings(log, backend, table, self._times.text)
         self._settle()
 
     def _settle(self) -> None:
@@ -179,7 +177,7 @@ class Pass:
         if parts is None or (self._awaited and int(columns.clocks[0]) <= state.last_mutation[0]):
             return False
         flags = flags_of(columns, state.facts)
-        texts = timestamps_of(columns, parts, state.offsets)
+        texts = self._times.column(columns, parts)
         if flags is None or texts is None:
             return False
         news = [key for key in flags if key not in state.facts]
@@ -379,33 +377,7 @@ class Pass:
         if extra:
             more = [_json.encode({key: column[row] for key, column in extra}).decode() for row in range(len(rows))]
         runs = [event.run for event in events]
-        self.backend.insert(self.table, Rows(rows, self._timestamps(events), runs, cells, more))
-
-    def _timestamps(self, events: list[RowLogged]) -> list[str]:
-        """Local time where the row was logged, from the event's clock."""
-        seconds = self._seconds
-        if len(seconds) > 100_000:
-            seconds.clear()
-        offsets = self.state.offsets
-        writers = {event.id.rpartition("-")[0] for event in events}
-        in_utc = all(offsets.get(writer) == 0 for writer in writers)
-        if in_utc and not any(map(_wall, events)) and not any(map(_timestamp, events)):
-            return [f"{seconds[event.clock // 1_000_000]}{event.clock % 1_000_000:06d}" for event in events]
-        texts = []
-        for event in events:
-            if event.timestamp is not None:
-                texts.append(event.timestamp)
-                continue
-            texts.append(self._local(event.clock if event.wall is None else event.wall, split_id(event.id)[0]))
-        return texts
-
-    def _local(self, time_us: int, writer: str) -> str:
-        """Local time of a writer as text."""
-        offset_s = self.state.offsets.get(writer)
-        time_us += (offset_s or 0) * 1_000_000
-        # Without its header a segment's local time is not known: UTC then, and said so.
-        zone = "+00:00" if offset_s is None else ""
-        return f"{self._seconds[time_us // 1_000_000]}{time_us % 1_000_000:06d}{zone}"
+        self.backend.insert(self.table, Rows(rows, self._times.texts(events), runs, cells, more))
 
     # mutations
 
@@ -544,14 +516,6 @@ MUTATIONS = (
     EventUndone,
     PayloadRedacted,
 )
-
-
-class _Seconds(dict[int, str]):
-    """Text of each second since 1970, up to its fraction."""
-
-    def __missing__(self, second: int) -> str:
-        text = self[second] = time.strftime("%Y-%m-%d %H:%M:%S.", time.gmtime(second))
-        return text
 
 
 def _mask(column: Sequence[Any], types: set[type]) -> int:

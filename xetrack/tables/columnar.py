@@ -26,8 +26,6 @@ _TAKEN_BY: dict[str, tuple[str, ...]] = {
     "string": ("text",),
 }
 _FLAGS = {"null": NULL, "bool": BOOL, "int64": INT, "string": TEXT}
-#: Wall times that Arrow writes as the rest of the package does: of the years 1970 to 2400.
-_LATEST_US = 13_569_465_600_000_000
 
 
 class Part(NamedTuple):
@@ -108,53 +106,6 @@ def cells_for(columns: Columns, targets: Mapping[str, Column]) -> list[tuple[Col
             return None
         cells.append((target, array))
     return cells
-
-
-def timestamps_of(columns: Columns, parts: Sequence[Part], offsets: Mapping[str, int]) -> pa.Array | None:
-    """Local time of each row where it was logged, as text; None if some writer's is not known."""
-    import numpy as np
-
-    if any(offsets.get(part.writer) is None for part in parts):
-        return None
-    walls, given = columns.fields["wall"], columns.fields["timestamp"]
-    times = columns.clocks
-    if walls.null_count < len(walls):
-        told = walls.is_valid().to_numpy(zero_copy_only=False)
-        times = np.where(told, walls.fill_null(0).to_numpy(), times)
-    for part in parts:
-        if offset_s := offsets[part.writer]:
-            times = times.copy()
-            times[slice(None) if part.which is None else part.which] += offset_s * 1_000_000
-    if times.min() < 0 or times.max() > _LATEST_US:
-        return None
-    texts = _texts(times)
-    if given.null_count < len(given):
-        import pyarrow.compute as pc
-
-        texts = pc.coalesce(given, texts)
-    return texts
-
-
-def _texts(times: np.ndarray) -> pa.Array:
-    """Microseconds as text: the text of each second is made once, and six digits put behind it."""
-    import numpy as np
-    import pyarrow as pa
-
-    seconds = times // 1_000_000
-    firsts = np.concatenate(([0], np.flatnonzero(seconds[1:] != seconds[:-1]) + 1))
-    heads = pa.array(seconds[firsts]).cast(pa.timestamp("s")).cast(pa.string()).to_pylist()
-    octets = np.empty((len(times), 26), np.uint8)
-    octets[:, :20] = np.repeat(
-        np.frombuffer("".join(f"{head}." for head in heads).encode(), np.uint8).reshape(-1, 20),
-        np.diff(firsts, append=len(times)),
-        axis=0,
-    )
-    rest = (times - seconds * 1_000_000).astype(np.uint32)
-    for place in range(25, 19, -1):
-        octets[:, place] = rest % 10 + ord("0")
-        rest //= 10
-    ends = np.arange(0, octets.size + 1, 26, dtype=np.int32)
-    return pa.StringArray.from_buffers(len(times), pa.py_buffer(ends), pa.py_buffer(octets))
 
 
 def saw_runs(columns: Columns, parts: Sequence[Part], saw: Callable[[str, str, int, int], None]) -> None:
