@@ -17,6 +17,8 @@ from tests.cli.conftest import Call
 from tests.cli.test_matrix import CASES, takes
 from xetrack import Tracker
 
+#: Looked at here, since each test begins without variables of xetrack.
+ALL = os.environ.get("XETRACK_LARGE") == "all"
 LARGE = 1_000_000
 HALF = LARGE // 2
 LAST = HALF - 1
@@ -43,24 +45,24 @@ LINES = {
 }
 #: The same of those that read the log, and a few that are much like others.
 SLOW = {
+    "undo DB --run a": rf"\n{HALF:,} rows changed by ",
     "compare DB a b": rf"metric +step max +false +{LAST} +{LAST}\n",
-    "stats bottom DB loss --csv": rf",a,{LAST},",
+    "stats bottom DB loss --csv": rf",b,{LAST},",
     "plot scatter DB step loss": r"loss against step",
     "plot line DB loss": r"^• a   \+ b\n",
-    "undo DB --run a": rf"\n{HALF:,} rows changed by ",
     "log DB -n 1 --csv": r"event\.undone",
     "blame DB b loss -n 1 --csv": r"row\.logged",
     "export DB DB.csv": rf"{LARGE} rows",
     "import DB.csv DB.in": rf"\ndefault +{LARGE} +0 +0\n$",
-    "diff DB DB.theirs": rf"^0 rows added, 0 rows removed, {HALF:,} cells changed\n",
-    "merge DB.theirs --into DB": r"nothing to take over\n",
+    "diff DB DB.theirs": rf"^0 rows added, 0 rows removed, {LAST} cells changed\n",
+    "merge DB.theirs --into DB": r"\ndefault +0 +0\n",
     "copy DB DB.copy": rf"^{LARGE:,} rows copied\n$",
     "rebase DB.theirs --onto DB --key step": r"0 rows replaced",
     "assets ls DB": r"^hash [^\n]*\n$",
     "assets gc DB --yes": r"^freed 0 bytes",
     "assets du DB": r"total +0 +0\n",
     "compact DB": r"default: \d files of \d+ bytes are now 1 of ",
-    "redact DB --track-id a --reason private --yes": rf"{HALF:,} rows of a, .* redacted\n",
+    "redact DB --track-id a --reason private --yes": rf": {HALF} rows of a, .* redacted\n",
     "replay DB": rf"\ndefault +{HALF}\n",
     "verify DB": r"\nok\n$",
 }
@@ -86,7 +88,7 @@ def test_every_command_is_asked_or_has_no_rows() -> None:
 
 def test_every_command(large: str, call: Call, tmp_path: Path) -> None:
     """In one test, so that the store is made once, whoever runs it."""
-    lines = {**LINES, **(SLOW if os.environ.get("XETRACK_LARGE") == "all" else {})}
+    lines = {**LINES, **(SLOW if ALL else {})}
     for engine in ("sqlite", "duckdb"):
         db = str(tmp_path / engine / "large.db")
         for name in (db, f"{db}.theirs"):

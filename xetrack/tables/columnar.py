@@ -117,7 +117,10 @@ def saw_runs(columns: Columns, parts: Sequence[Part], saw: Callable[[str, str, i
     for part in parts:
         clocks: Any = columns.clocks if part.which is None else columns.clocks[part.which]
         of_run = codes if part.which is None else codes[part.which]
-        found, firsts = np.unique(of_run, return_index=True)
-        lasts = len(of_run) - 1 - np.unique(of_run[::-1], return_index=True)[1]
-        for code, first, last in zip(found, firsts, lasts, strict=True):
-            saw(runs[code], part.writer, int(clocks[first]), int(clocks[last]))
+        places = np.arange(len(of_run))
+        firsts, lasts = np.full(len(runs), -1), np.full(len(runs), -1)
+        lasts[of_run] = places  # of several rows of a run the last one stays
+        firsts[of_run[::-1]] = places[::-1]
+        for run, first, last in zip(runs, firsts.tolist(), lasts.tolist(), strict=True):
+            if last >= 0:
+                saw(run, part.writer, int(clocks[first]), int(clocks[last]))
