@@ -353,10 +353,11 @@ def test_empty_store(call: Call, stage: Stage, name: str, engine: str) -> None:
     assert not code or (result.stdout == "" and result.stderr.count("\n") == 1)
 
 
+@on_both
 @those(lambda name: CASES[name].absent is not None or has_db(name))
-def test_what_is_not_there_is_told_and_nothing_is_made(call: Call, stage: Stage, name: str) -> None:
+def test_what_is_not_there_is_told_and_nothing_is_made(call: Call, stage: Stage, name: str, engine: str) -> None:
     line, code, said = CASES[name].absent or (CASES[name].line, 3, "absent.db")
-    folder = stage(name, "sqlite", "none" if said == NO_REPOSITORY else "small")
+    folder = stage(name, engine, "none" if said == NO_REPOSITORY else "small")
     _refused(call, folder, words(name, line, db="absent.db" if said == "absent.db" else "track.db"), code, said)
 
 
@@ -376,8 +377,7 @@ def files(folder: Path) -> list[str]:
     return sorted(name for name in found if not name.endswith(("-wal", "-shm", ".wal", ".duckdb")))
 
 
-#: `import` makes the table, `sql` names it in the query.
-_MAKES_ITS_TABLE = {"import", "sql"}
+_MAKES_ITS_TABLE = {"import"}
 
 
 @on_both
