@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +58,11 @@ class DuckdbTables(DuckdbReading, DuckdbBooks, Native):
         self._unwritable = False
         self._open()
 
-    def _open(self, path: Path | None = None) -> None:
+    def _open(self, path: Path | None = None, instance: Callable[[], Any] = duckdb_file.instance) -> None:
         """Begin an instance on the generation that stands there now, or on one that is about to."""
         path = path or self.path
         self.inode = None if path is None else inode_of(path)
-        self.conn: Any = duckdb_file.instance()
+        self.conn: Any = instance()
         self.layers: dict[str, Layers] = {}
         #: Tables in memory that nothing reads any more.
         self._leftovers: list[str] = []
@@ -221,6 +221,7 @@ class DuckdbTables(DuckdbReading, DuckdbBooks, Native):
         if draft is None:
             self.conn.execute("SET memory_limit=?", [_PROJECTION_MEMORY])
             draft = self._draft = Draft(self.conn, self.path)
+        following = duckdb_file.soon()
         try:
             for name, layers in self.layers.items():
                 if not layers.drafted:
@@ -235,7 +236,7 @@ class DuckdbTables(DuckdbReading, DuckdbBooks, Native):
             if not remade and inode_of(self.path) != expected:
                 return False
             # Open first, so that what is open is what was written, whoever replaces it the next moment.
-            self._open(draft.path)
+            self._open(draft.path, following)
             os.replace(draft.path, self.path)
             return True
         finally:

@@ -11,10 +11,11 @@ import contextlib
 import itertools
 import os
 import tempfile
+import threading
 import time
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,22 @@ def instance() -> duckdb.DuckDBPyConnection:
     conn.execute("SET python_enable_replacements=false")
     conn.execute("ATTACH ':memory:' AS db; USE db")
     return conn
+
+
+def soon() -> Callable[[], duckdb.DuckDBPyConnection]:
+    """An instance that is being made meanwhile, where a thread can be had: the call waits for it."""
+    found: list[duckdb.DuckDBPyConnection] = []
+    thread = threading.Thread(target=lambda: found.append(instance()), name="xetrack-instance", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # the program is ending
+        return instance
+
+    def wait() -> duckdb.DuckDBPyConnection:
+        thread.join()
+        return found.pop() if found else instance()
+
+    return wait
 
 
 #: The folder of each process; a forked child makes its own.
