@@ -189,7 +189,7 @@ def test_many_threads_in_one_microsecond(tmp_path: Path, monkeypatch: pytest.Mon
     holds(db, {f"run {run}": list(range(200)) for run in range(8)})
     rows = [event for event in events(db) if isinstance(event, ev.RowLogged)]
     assert len({event.id for event in rows}) == 1600
-    # The 1,024 that may share a reading are followed by the next one.
-    assert len({event.clock for event in rows}) <= 4
+    # The 1,024 that may share a reading are followed by the next one; and so is each that the tables saw meanwhile.
+    assert len({event.clock for event in rows}) < 100
     assert set(states(db).values()) == {"finished"}
     assert len(Reader(db, at=rows[800].id).to_df()) == 801
