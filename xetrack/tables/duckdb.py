@@ -221,7 +221,7 @@ class DuckdbTables(DuckdbReading, DuckdbBooks, Native):
         if draft is None:
             self.conn.execute("SET memory_limit=?", [_PROJECTION_MEMORY])
             draft = self._draft = Draft(self.conn, self.path)
-        following = duckdb_file.soon()
+        following = duckdb_file.soon() if remade else duckdb_file.instance
         try:
             for name, layers in self.layers.items():
                 if not layers.drafted:
