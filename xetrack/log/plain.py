@@ -31,8 +31,6 @@ _HEAD = re.compile(rb'\{"kind":"row\.logged","id":"([^"\\\x00-\x1f]+)-(\d{1,15})
 _HEAD_TO_DATA = re.compile(_HEAD.pattern + rb'(?:"wall":(\d{1,16}),)?"run":"([^"\\\x00-\x1f]+)","data":')
 #: Heads that differ by more than digits: a writer, a run, or how many digits there are.
 _MAX_HEADS, _MAX_HEADS_TO_DATA = 64, 8
-#: Arrow has shorter texts in another place.
-_MIN_VIEW_BYTES = 13
 #: Fields behind the head, as DuckDB is asked for them: text as JSON keeps its quotes, all else is text of a number.
 _FIELDS = {"run": "JSON", "wall": "VARCHAR", "batch": "VARCHAR", "timestamp": "JSON", "source": "JSON"}
 _LEAVES = {"null": "JSON", "bool": "VARCHAR", "int": "VARCHAR", "float": "DOUBLE", "text": "JSON"}
@@ -115,7 +113,7 @@ def read_rows(raw: bytes, ends: np.ndarray, kinds: dict[str, str], reader: JsonR
         heads = _heads_to_data(raw, ends)
         if heads is not None:
             fields = heads.fields
-            data = reader.read(_views(raw, heads.data, ends - _TAIL_BYTES + 1), leaves)
+            data = reader.read(_pieces(raw, heads.data, ends - _TAIL_BYTES + 1), leaves)
         else:
             heads = _heads(raw, ends, _HEAD, _MAX_HEADS)
             given = reader.read(_lines(raw, ends), {**_FIELDS, "data": leaves})
@@ -216,16 +214,15 @@ def _lines(raw: bytes, ends: np.ndarray) -> pa.Array:
     return pa.StringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(raw))
 
 
-def _views(raw: bytes, starts: np.ndarray, ends: np.ndarray) -> pa.Array:
-    """Pieces of the bytes as texts, in place; none may be shorter than ``_MIN_VIEW_BYTES``."""
+def _pieces(raw: bytes, starts: np.ndarray, ends: np.ndarray) -> pa.Array:
+    """Pieces of the bytes as texts; what is between them is not copied."""
     import numpy as np
     import pyarrow as pa
 
-    views = np.zeros((len(starts), 4), np.int32)  # length, first four bytes, number of the buffer, offset
-    views[:, 0] = ends - starts
-    views[:, 1] = np.ndarray((len(raw) - 3,), "V4", raw, strides=(1,))[starts].view(np.int32)
-    views[:, 3] = starts
-    return pa.Array.from_buffers(pa.string_view(), len(starts), [None, pa.py_buffer(views), pa.py_buffer(raw)])
+    bounds = np.empty(2 * len(starts), np.int32)
+    bounds[::2], bounds[1::2] = starts, ends
+    with_between = pa.StringArray.from_buffers(len(bounds) - 1, pa.py_buffer(bounds), pa.py_buffer(raw))
+    return with_between.take(pa.array(np.arange(0, len(bounds), 2)))
 
 
 def _members(objects: pa.StructArray, names: Iterable[str]) -> dict[str, pa.Array]:
@@ -241,10 +238,9 @@ def _heads_to_data(raw: bytes, ends: np.ndarray) -> _Heads | None:
     if (np.frombuffer(raw, np.uint8)[ends - _TAIL_BYTES] != ord("}")).any():
         return None
     try:
-        heads = _heads(raw, ends, _HEAD_TO_DATA, _MAX_HEADS_TO_DATA)
+        return _heads(raw, ends, _HEAD_TO_DATA, _MAX_HEADS_TO_DATA)
     except _NotPlain:
         return None
-    return heads if (ends - _TAIL_BYTES + 1 - heads.data >= _MIN_VIEW_BYTES).all() else None
 
 
 def _heads(raw: bytes, ends: np.ndarray, pattern: re.Pattern[bytes], most: int) -> _Heads:

@@ -71,17 +71,16 @@ class DuckdbReading:
 
     def _fetch(self, table: str, columns: Sequence[Column], which: Selection) -> tuple[pa.Table, list[str]]:
         """Columns as DuckDB gives them to Arrow, large integers as text, with their types."""
+        import pyarrow as pa
+
         stored, more = [c for c in columns if c.stored], [c for c in columns if not c.stored]
         names = [*FIXED, *(column.name for column in stored), *([OVERFLOW] if more else [])]
         found = fetch_arrow(self._select(table, names, which.run, which.head, which.tail))
-        kinds = ["text", "text", *(column.type for column in stored)]
+        kinds = ["text", "text", *(column.type for column in [*stored, *more])]
         if more:
-            texts = found.column(OVERFLOW).to_pylist()
-            found = found.drop_columns([OVERFLOW])
-            keys = [msgspec.json.decode(text) if text else {} for text in texts]
-            for column in more:
-                found = found.append_column(column.name, _of_overflow([row.get(column.key) for row in keys], column))
-                kinds.append(column.type)
+            keys = [msgspec.json.decode(text) if text else {} for text in found.column(OVERFLOW).to_pylist()]
+            arrays = [*found.columns[:-1], *(_of_overflow([row.get(c.key) for row in keys], c) for c in more)]
+            found = pa.table(arrays, names=[*names[:-1], *(column.name for column in more)])
         return found, kinds
 
     def _select(self, table: str, names: Sequence[str], run: str | None, head: int | None, tail: int | None) -> Any:
