@@ -105,3 +105,17 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
 def test_an_empty_table_is_ok(tmp_path: Path) -> None:
     Tracker(str(tmp_path / "b.db")).close()
     assert validate(str(tmp_path / "b.db")).ok
+
+
+def test_names_of_thousands_of_columns_are_compared_only_where_no_row_has_both(tmp_path: Path) -> None:
+    names = [f"metric_{number}" for number in range(3000)]
+    keys = {"one": [*names, "learning_rate"], "two": [*names, "learn_rate"]}
+    report = _checked(tmp_path, {run: [dict.fromkeys(own, 0.25)] for run, own in keys.items()})
+    assert [problem.examples for problem in report.problems if problem.check == "renames"] == [
+        ["learning_rate", "learn_rate"]
+    ]
+
+
+def test_too_many_names_are_not_compared_and_that_is_said(tmp_path: Path) -> None:
+    report = _checked(tmp_path, {"one": [{f"key_{row}": row} for row in range(700)]})
+    assert "244,650 pairs of columns" in report.skipped["renames"]

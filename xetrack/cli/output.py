@@ -154,14 +154,14 @@ def _markdown_line(values: Sequence[Any]) -> str:
 
 def _distinct(columns: Sequence[str]) -> list[str]:
     """Names of an object's fields: ``SELECT a, a`` has two, ``a`` and ``a_2``."""
-    names: list[str] = []
+    names: dict[str, None] = {}
     for column in columns:
         name, count = column, 1
         while name in names:
             count += 1
             name = f"{column}_{count}"
-        names.append(name)
-    return names
+        names[name] = None
+    return list(names)
 
 
 def _as_json(value: Any) -> str:

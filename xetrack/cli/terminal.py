@@ -67,7 +67,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
         # Text, not str: a value is data, never markup.
         table.add_row(*(Text(row[place][0], style="cyan" if row[place][1] else "") for place in shown))
     screen.print(table)
-    hidden = [name for place, name in enumerate(columns) if place not in shown]
+    hidden = columns[len(shown) :]  # `shown` are from the left
     if hidden:
         sys.stdout.flush()
         typer.echo(f"{counted(len(hidden), 'more column')}: {', '.join(hidden)} (--columns chooses)", err=True)

@@ -23,6 +23,7 @@ from xetrack.exchange.frames import draft_of
 from xetrack.exchange.report import MergeReport, RebaseReport, TableReport
 from xetrack.exchange.revisions import PREFIX
 from xetrack.store import EVENTS_SUFFIX
+from xetrack.tables.layout import literal
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -190,8 +191,7 @@ def _write(conn: DuckDBPyConnection, query: str, out: Path, form: str) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with draft_of(target) as draft:
-            place = str(draft).replace("'", "''")
-            conn.execute(f"COPY ({query}) TO '{place}' ({options})")
+            conn.execute(f"COPY ({query}) TO {literal(draft)} ({options})")
     except OSError as error:
         raise storage_error(error, target) from error
     except duckdb.IOException as error:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xetrack.errors import InvalidArgument
 from xetrack.exchange.formats import suffix_form
-from xetrack.tables.layout import quote
+from xetrack.tables.layout import literal, quote
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -132,7 +132,7 @@ def opened_file(conn: DuckDBPyConnection, path: Path, number: int) -> File:
     form = suffix_form(path.name) or ""
     kind = form.partition(".")[0]
     name = f"_xetrack_file{number}"
-    place = "'" + str(path).replace("'", "''") + "'"
+    place = literal(path)
     try:
         if kind == "parquet":
             reading = f"read_parquet({place})"
@@ -173,7 +173,7 @@ def _json_reading(conn: DuckDBPyConnection, place: str) -> str:
         if _one(conn, f"SELECT count(*) FROM read_json({place}, {options}, records=false)") != (0,):
             raise
         names = []  # an empty file
-    shape = ", ".join("'" + name.replace("'", "''") + "': 'JSON'" for name in names) or f"'{_NOTHING}': 'JSON'"
+    shape = ", ".join(f"{literal(name)}: 'JSON'" for name in names) or f"'{_NOTHING}': 'JSON'"
     return f"read_json({place}, {options}, records=true, columns={{{shape}}})"
 
 

@@ -26,7 +26,7 @@ from xetrack.log.events import Event, PayloadRedacted, RowLogged, WriterStarted,
 from xetrack.log.log import Log
 from xetrack.log.merged import Run
 from xetrack.log.ranges import Frontier
-from xetrack.tables.layout import FIXED, OVERFLOW, Column, quote
+from xetrack.tables.layout import FIXED, OVERFLOW, Column, literal, quote
 from xetrack.tables.projector import Projector
 from xetrack.tables.sqlite import SqliteTables
 from xetrack.tables.sqlite_door import open_for_users
@@ -52,6 +52,7 @@ class Replay:
 
     def __init__(self, log: Log, table: str, folder: Path, position: Frontier | None = None) -> None:
         self._log, self._table, self._folder = log, table, folder
+        self._past_limit: list[Column] = []
         log.look(table)
         view = _Prefix(log, position, dated=True)
         # With no column of its own, every key lives in the overflow, which holds values as they were logged.
@@ -169,12 +170,14 @@ class Replay:
             with _disk_of(self._folder):
                 tables = SqliteTables(path)
                 try:
-                    Projector(cast(Log, _Prefix(self._log, self.position)), tables).replay(self._table)
+                    projector = Projector(cast(Log, _Prefix(self._log, self.position)), tables)
+                    projector.replay(self._table)
+                    self._past_limit = [c for c in projector.state(self._table).columns if not c.stored]
                 finally:
                     tables.close()
         conn = open_for_users(path, _nothing)
         try:
-            sql = f"SELECT _rowid_ FROM {quote(self._table)} WHERE"
+            sql = f"SELECT _rowid_ FROM {self._with_named(where)} WHERE"
             # What is an expression is one in any number of parentheses; what closes ours is not.
             conn.execute(f"{sql} ((\n{where}\n)) LIMIT 0").fetchall()
             yield from (row for (row,) in conn.execute(f"{sql} (\n{where}\n) ORDER BY _rowid_"))
@@ -187,6 +190,16 @@ class Replay:
             raise InvalidArgument("where", str(error)) from error
         finally:
             conn.close()
+
+    def _with_named(self, where: str) -> str:
+        """The table, with those keys past the column limit as columns that a condition may name."""
+        condition = where.casefold()
+        named = "".join(
+            f", (SELECT value FROM json_each({OVERFLOW}) WHERE key={literal(column.key)}) AS {quote(column.name)}"
+            for column in self._past_limit
+            if column.name.casefold() in condition
+        )
+        return f"(SELECT *, _rowid_{named} FROM {quote(self._table)})" if named else quote(self._table)
 
 
 def _logged(row: int, stamp: str, track_id: str, more: str | None) -> LoggedRow:

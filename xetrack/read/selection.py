@@ -10,7 +10,7 @@ import difflib
 import re
 import sqlite3
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xetrack.errors import ColumnNotFound, InvalidArgument, TableNotFound, XetrackError
@@ -150,7 +150,8 @@ def choose(
         kept = kept[max(len(kept) - limit, 0) :] if last else kept[:limit]
     if columns is None:
         return list(names), kept
-    places = [names.index(_named(name, names)) for name in columns]
+    numbers = {name: number for number, name in enumerate(names)}
+    places = [numbers[_named(name, numbers)] for name in columns]
     return [names[place] for place in places], [tuple(row[place] for place in places) for row in kept]
 
 
@@ -195,7 +196,8 @@ def _among_records(table: Table, wanted: _Wanted) -> tuple[list[str], Rows]:
     names = table.columns
     columns = None if wanted.columns is None else [table.resolve(name) for name in wanted.columns]
     labels, found = table.rows(track_id)
-    places = [labels.index(name) for name in names]
+    numbers = {label: number for number, label in enumerate(labels)}
+    places = [numbers[name] for name in names]
     rows = [tuple(row[place] for place in places) for row in found]
     if filled is not None:
         own = names.index(table.resolve(filled))
@@ -214,13 +216,12 @@ def _matching(names: Sequence[str], rows: Rows, where: str | None, sort: Sequenc
     """Numbers of the rows that match, in order."""
     conn = sqlite3.connect(":memory:", isolation_level=None)
     try:
-        shown = list(names)[:_MOST_COLUMNS]
-        order = _order([(_named(name, shown), down) for name, down in map(direction, sort)], last=False)
-        conn.execute(f"CREATE TABLE rows ({', '.join(map(quote, shown))})")
-        marks = ", ".join("?" * len(shown))
-        conn.executemany(
-            f"INSERT INTO rows VALUES ({marks})", ([_cell(v) for v in row[:_MOST_COLUMNS]] for row in rows)
-        )
+        by = [(_named(name, names), down) for name, down in map(direction, sort)]
+        places = _spoken_of(names, where or "", [name for name, _ in by])
+        order = _order(by, last=False)
+        conn.execute(f"CREATE TABLE rows ({', '.join(quote(names[place]) for place in places)})")
+        marks = ", ".join("?" * len(places))
+        conn.executemany(f"INSERT INTO rows VALUES ({marks})", ([_cell(row[p]) for p in places] for row in rows))
         found = conn.execute(f"SELECT {_ROW} FROM rows WHERE (\n{where or 'true'}\n) ORDER BY {order}")
         return [number - 1 for (number,) in found]
     except sqlite3.Error as error:
@@ -232,7 +233,16 @@ def _matching(names: Sequence[str], rows: Rows, where: str | None, sort: Sequenc
         conn.close()
 
 
-def _named(name: str, names: Sequence[str]) -> str:
+def _spoken_of(names: Sequence[str], where: str, sort: Sequence[str]) -> list[int]:
+    """Places of the columns, so many as SQLite takes: those that are named before all others."""
+    if len(names) <= _MOST_COLUMNS:
+        return list(range(len(names)))
+    condition, by = where.casefold(), set(sort)
+    named = [name in by or name.casefold() in condition for name in names]
+    return sorted(sorted(range(len(names)), key=lambda place: not named[place])[:_MOST_COLUMNS])
+
+
+def _named(name: str, names: Collection[str]) -> str:
     if name not in names:
         raise ColumnNotFound(name, difflib.get_close_matches(name, list(names)))
     return name

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _NUMBERS = ("int", "bigint", "float")
+_MOST_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -138,28 +139,78 @@ def assets_of(table: Table, summary: Summary) -> list[tuple[str, str, AssetInfo 
 
 def metrics_of(table: Table) -> list[str]:
     """Columns of numbers that change within some run; where none does, columns of fractions."""
-    numbers = [column for column in table.layout() if column.type in _NUMBERS and column.stored]
+    numbers = [column for column in table.layout() if column.type in _NUMBERS]
     if not numbers or not table.count():
         return []
-    changes = ", ".join(f"min({quote(c.name)}) < max({quote(c.name)}) AS c{n}" for n, c in enumerate(numbers))
-    told = ", ".join(f"max(c{n})" for n in range(len(numbers)))
-    sql = f"SELECT {told} FROM (SELECT {changes} FROM {quote(table.name)} GROUP BY track_id)"
-    (row,) = table.connection().execute(sql).fetchall()
-    changing = [column.name for column, changes_ in zip(numbers, row, strict=True) if changes_]
-    return changing or [column.name for column in numbers if column.type == "float"]
+    changing: set[str] = set()
+    for part in _parts([column.name for column in numbers if column.stored]):
+        changes = ", ".join(f"min({quote(name)}) < max({quote(name)}) AS c{n}" for n, name in enumerate(part))
+        told = ", ".join(f"max(c{n})" for n in range(len(part)))
+        sql = f"SELECT {told} FROM (SELECT {changes} FROM {quote(table.name)} GROUP BY track_id)"
+        (row,) = table.connection().execute(sql).fetchall()
+        changing.update(name for name, changes_ in zip(part, row, strict=True) if changes_)
+    for name, cells in _past_the_limit(table, [column.name for column in numbers]):
+        if any(min(own) < max(own) for own in cells.values()):
+            changing.add(name)
+    if not changing:
+        return [column.name for column in numbers if column.type == "float"]
+    return [column.name for column in numbers if column.name in changing]
 
 
 def last_values(table: Table, metrics: Sequence[str]) -> dict[str, dict[str, Any]]:
     """The last value of each metric in each run, of those rows that have one."""
     found: dict[str, dict[str, Any]] = {}
-    source, row = quote(table.name), "_rowid_"
-    if table.engine == "duckdb":
-        source = f"(SELECT *, row_number() OVER () AS {row} FROM {source})"
-    for name in metrics:
-        own = quote(name)
-        # SQLite takes a bare column from the row that has the maximum.
-        last = f"arg_max({own}, {row})" if table.engine == "duckdb" else f"{own}, max({row})"
-        sql = f"SELECT track_id, {last} FROM {source} WHERE {own} IS NOT NULL GROUP BY track_id"
-        for run, value, *_ in table.connection().execute(sql).fetchall():
-            found.setdefault(run, {})[name] = value
+    stored = {column.name for column in table.layout() if column.stored}
+    for part in _parts([name for name in metrics if name in stored]):
+        for names, rows in _last_in_duckdb(table, part) if table.engine == "duckdb" else _last_in_sqlite(table, part):
+            for run, *values in rows:
+                told = found.setdefault(run, {})
+                told.update((name, value) for name, value in zip(names, values, strict=True) if value is not None)
+    for name, cells in _past_the_limit(table, metrics):
+        for run, own in cells.items():
+            found.setdefault(run, {})[name] = own[-1]
     return found
+
+
+#: Names of some metrics, and rows: a run and a value of each.
+_Last = Iterator[tuple[Sequence[str], list[tuple[Any, ...]]]]
+
+
+def _last_in_duckdb(table: Table, metrics: Sequence[str]) -> _Last:
+    last = ", ".join(f"arg_max({quote(name)}, _rowid_)" for name in metrics)
+    source = f"(SELECT *, row_number() OVER () AS _rowid_ FROM {quote(table.name)})"
+    yield metrics, table.connection().execute(f"SELECT track_id, {last} FROM {source} GROUP BY track_id").fetchall()
+
+
+def _last_in_sqlite(table: Table, metrics: Sequence[str]) -> _Last:
+    """From the last row of each run; then, of each metric that is empty in one of these, the last that is not."""
+    conn, source = table.connection(), quote(table.name)
+    # SQLite takes a bare column from the row that has the maximum.
+    sql = f"SELECT track_id, {', '.join(map(quote, metrics))}, max(_rowid_) FROM {source} GROUP BY track_id"
+    ends = [row[:-1] for row in conn.execute(sql).fetchall()]
+    yield metrics, ends
+    for place, name in enumerate(metrics, 1):
+        if any(row[place] is None for row in ends):
+            own = quote(name)
+            sql = f"SELECT track_id, {own}, max(_rowid_) FROM {source} WHERE {own} IS NOT NULL GROUP BY track_id"
+            yield [name], [row[:-1] for row in conn.execute(sql).fetchall()]
+
+
+def _parts(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    """So many columns at once as an engine takes well: SQLite has a limit, and DuckDB plans for long."""
+    return (names[start : start + _MOST_AT_ONCE] for start in range(0, len(names), _MOST_AT_ONCE))
+
+
+def _past_the_limit(table: Table, names: Sequence[str]) -> Iterator[tuple[str, dict[str, list[Any]]]]:
+    """Of those columns that SQL does not see, the numbers by run, in order; NaN is none, as it is in SQL."""
+    stored = {column.name for column in table.layout() if column.stored}
+    unseen = [name for name in names if name not in stored]
+    if not unseen:
+        return
+    columns = dict(zip(*select_columns(table), strict=True))
+    for name in unseen:
+        cells: dict[str, list[Any]] = {}
+        for run, value in zip(columns["track_id"], columns[name], strict=True):
+            if value is not None and value == value:
+                cells.setdefault(run, []).append(value)
+        yield name, cells

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xetrack.errors import ForeignFile
+from xetrack.tables.layout import literal
 
 if TYPE_CHECKING:
     import duckdb
@@ -111,7 +112,7 @@ def attach(conn: duckdb.DuckDBPyConnection, path: Path) -> bool:
     try:
         if not path.stat().st_size:
             return False
-        conn.execute(f"ATTACH {text(path)} AS base (READ_ONLY)")
+        conn.execute(f"ATTACH {literal(path)} AS base (READ_ONLY)")
     except FileNotFoundError:
         return False
     except duckdb.Error as error:
@@ -155,7 +156,7 @@ class Draft:
         self.conn: Any = conn.cursor()
         # One checkpoint, when it is finished: each looks at all that was written before it.
         self.conn.execute("SET checkpoint_threshold='1TB'")
-        self.conn.execute(f"ATTACH {text(self.path)} AS work (STORAGE_VERSION '{_STORAGE_VERSION}')")
+        self.conn.execute(f"ATTACH {literal(self.path)} AS work (STORAGE_VERSION '{_STORAGE_VERSION}')")
         self.conn.execute("USE work")
         self.conn.execute("BEGIN")
         for schema in (ROWS, OWN):
@@ -251,8 +252,3 @@ def _remove_stale(target: Path) -> None:
             if entry.name.startswith(f"{target.name}.") and entry.name.endswith((".tmp", ".tmp.wal")):
                 if time.time() - entry.stat().st_mtime > _STALE_S:
                     os.unlink(entry.path)
-
-
-def text(value: object) -> str:
-    """An SQL text literal."""
-    return "'" + str(value).replace("'", "''") + "'"

@@ -33,6 +33,11 @@ def quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def literal(value: object) -> str:
+    """An SQL text literal, in either engine."""
+    return "'" + str(value).replace("'", "''") + "'"
+
+
 class KeyFacts(msgspec.Struct):
     """What the live events say about one key: type flags and first appearance."""
 

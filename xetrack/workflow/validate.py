@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import math
 import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -15,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from xetrack.read.reader import Reader
-from xetrack.workflow.roles import AUTOMATIC, FIXED, roles_of
+from xetrack.workflow.roles import AUTOMATIC, FIXED, Roles, roles_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _EXAMPLES = 5
+#: Names of columns are compared two by two; past this it would take minutes.
+_MOST_PAIRS = 200_000
 #: Digits of a float that nobody types.
 _LONG = 12
 _SPLITS = ("split", "subset", "fold_type", "dataset_split", "partition")
@@ -88,17 +91,20 @@ def validate(
             reader._table.resolve(column)
     frame = reader._table.frame()
     report = Validation(str(db), reader.table_name, len(frame), int(frame["track_id"].nunique()))
-    checks: dict[str, Callable[[pd.DataFrame], Iterator[Problem]]] = {
-        "failures": _failures,
-        "duplicates": _duplicates,
-        "leaks": lambda rows: _leaks(rows, split, item),
-        "missing": _missing,
-        "renames": _renames,
-        "floats": _floats,
+    if not len(frame):
+        return report
+    roles = roles_of(frame)
+    checks: dict[str, Callable[[], Iterator[Problem]]] = {
+        "failures": lambda: _failures(frame),
+        "duplicates": lambda: _duplicates(frame, roles),
+        "leaks": lambda: _leaks(frame, split, item),
+        "missing": lambda: _missing(frame, roles),
+        "renames": lambda: _renames(frame, roles),
+        "floats": lambda: _floats(frame, roles),
     }
     for name, check in checks.items():
         try:
-            report.problems += check(frame) if len(frame) else []
+            report.problems += check()
         except _Skipped as skipped:
             report.skipped[name] = str(skipped)
     return report
@@ -119,9 +125,8 @@ def _failures(frame: pd.DataFrame) -> Iterator[Problem]:
         yield Problem("failures", f"{len(failed)} of {len(frame)} rows failed", len(failed), examples)
 
 
-def _duplicates(frame: pd.DataFrame) -> Iterator[Problem]:
+def _duplicates(frame: pd.DataFrame, roles: Roles) -> Iterator[Problem]:
     """Rows of work that was done twice: all inputs alike, and neither came from the cache."""
-    roles = roles_of(frame)
     if "function_name" in frame:
         fresh = frame[frame["cache"].fillna("") == ""] if "cache" in frame else frame
         keys = [name for name in ("function_name", "args", "kwargs", *roles.parameters) if name in frame]
@@ -133,10 +138,11 @@ def _duplicates(frame: pd.DataFrame) -> Iterator[Problem]:
     texts = fresh[keys].astype(object).map(repr)
     again = texts.duplicated(keep="first")
     if again.any():
-        groups = texts[texts.duplicated(keep=False)].groupby(keys, sort=False, dropna=False)
+        repeated = texts[texts.duplicated(keep=False)]
         examples = []
-        for _, rows in itertools.islice(groups, _EXAMPLES):
-            runs = fresh.loc[rows.index, "track_id"].drop_duplicates().tolist()
+        for _, one in repeated.drop_duplicates().head(_EXAMPLES).iterrows():
+            rows = repeated.index[(repeated == one).all(axis=1)]
+            runs = fresh.loc[rows, "track_id"].drop_duplicates().tolist()
             examples.append({"rows": len(rows), "runs": runs[:_EXAMPLES]})
         yield Problem(
             "duplicates", f"{again.sum()} of {len(frame)} rows repeat an earlier one", int(again.sum()), examples
@@ -160,10 +166,10 @@ def _leaks(frame: pd.DataFrame, split: str | None, item: str | None) -> Iterator
         yield Problem("leaks", message, len(both), list(both[:_EXAMPLES]))
 
 
-def _missing(frame: pd.DataFrame) -> Iterator[Problem]:
+def _missing(frame: pd.DataFrame, roles: Roles) -> Iterator[Problem]:
     """Parameters that most runs have and others lack, or have in some rows only."""
     runs = frame.groupby("track_id", sort=False)
-    for name in roles_of(frame).parameters:
+    for name in roles.parameters:
         has = runs[name].count()
         lacking = has[has == 0].index.tolist()
         partly = runs[name].apply(lambda column: 0 < column.count() < len(column))
@@ -179,15 +185,24 @@ def _have(runs: list[str]) -> str:
     return "1 run has" if len(runs) == 1 else f"{len(runs)} runs have"
 
 
-def _renames(frame: pd.DataFrame) -> Iterator[Problem]:
+def _renames(frame: pd.DataFrame, roles: Roles) -> Iterator[Problem]:
     """Two columns alike in name and type of which no row has both: one was renamed."""
-    roles = roles_of(frame)
-    names = [*roles.parameters, *roles.metrics, *roles.others]
-    filled = {name: frame[name].notna() for name in names}
-    for at, first in enumerate(names):
-        for second in names[at + 1 :]:
-            if not (filled[first].any() and filled[second].any()) or (filled[first] & filled[second]).any():
-                continue
+    import numpy as np
+
+    filled: dict[int, list[str]] = {}  # by the rows that have a value, a bit each
+    for name in [*roles.parameters, *roles.metrics, *roles.others]:
+        rows = int.from_bytes(np.packbits(frame[name].notna().to_numpy()).tobytes(), "big")
+        if rows:
+            filled.setdefault(rows, []).append(name)
+    pairs = math.comb(len(filled), 2)
+    if pairs <= _MOST_PAIRS:
+        ways = itertools.combinations(filled.items(), 2)
+        apart = [(one, other) for (rows, one), (more, other) in ways if not rows & more]
+        pairs = sum(len(one) * len(other) for one, other in apart)
+    if pairs > _MOST_PAIRS:
+        raise _Skipped(f"{pairs:,} pairs of columns are too many to compare their names")
+    for one, other in apart:
+        for first, second in itertools.product(one, other):
             if _is_alike(first, second) and _kind(frame[first]) == _kind(frame[second]):
                 yield Problem("renames", f"{first!r} and {second!r} may be one column, renamed", 1, [first, second])
 
@@ -200,7 +215,7 @@ def _is_alike(first: str, second: str) -> bool:
         one == two
         or short in initials
         or (len(short) >= 3 and long.startswith(short))
-        or difflib.SequenceMatcher(None, one, two).ratio() >= 0.8
+        or (2 * len(short) >= 0.8 * (len(short) + len(long)) and difflib.SequenceMatcher(None, one, two).ratio() >= 0.8)
     )
 
 
@@ -210,9 +225,9 @@ def _kind(column: pd.Series[Any]) -> str:
     return "number" if pd.api.types.is_numeric_dtype(column.dtype) else "text"
 
 
-def _floats(frame: pd.DataFrame) -> Iterator[Problem]:
+def _floats(frame: pd.DataFrame, roles: Roles) -> Iterator[Problem]:
     """Parameters such as 0.30000000000000004, of which no second one hits the cache."""
-    for name in roles_of(frame).parameters:
+    for name in roles.parameters:
         values = {value for value in frame[name].dropna() if isinstance(value, float)}
         long = sorted(value for value in values if len(re.sub(r"\D|e.*", "", repr(value)).strip("0")) > _LONG)
         if long:

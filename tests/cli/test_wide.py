@@ -1,0 +1,54 @@
+"""Commands over more keys than the tables of either engine have columns for: those past the limit are columns, too.
+
+Every command is tried with `XETRACK_LARGE=all`, as with a million rows.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Call
+from tests.cli.test_matrix import CASES, takes
+from tests.cli.test_million_rows import ALL, LINES, SLOW
+from xetrack import Tracker
+
+KEYS = 4200
+#: What is asked, in this order, and what stdout then has; `k4190` is past the limit of both engines, `k9` of none.
+ASKED = {
+    "head DB --where k4190>4191 --columns track_id,k4190,k9 --csv": r"^track_id,k4190,k9\nb,4192,11\n$",
+    "tail DB --sort=-k4190 --columns k4190 --csv": r"^k4190\n4192\n4191\n4191\n4190\n$",
+    "ls DB k4190 --unique": r"^4190\n4191\n4192\n$",
+    "columns DB --csv": r"\nk4190,int\n",
+    "runs DB --csv --columns track_id,k9,k4190,late": r"^track_id,k9,k4190,late\na,10,4191,\nb,11,4192,0\.25\n$",
+    "best DB k4190 -n 1 --csv --columns track_id,k4190": r"^track_id,k4190\nb,4192\n$",
+    "stats describe DB --columns k4190 --csv": r"\nk4190,int,4,0,3,4191",
+    "show DB b": r"\n *k4190 .*4191",
+    "validate DB": r"^4 rows in 2 runs",
+    "export DB DB.csv --where k4190>4191 --columns k4190,k9": r"1 rows? ",
+    "set DB k4190 7 --track-id a": r"^2 rows changed\n$",
+    "redact DB --where k4190=4192 --reason private --yes": r": 1 row",
+}
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "duckdb"])
+def test_keys_past_the_column_limit(tmp_path: Path, call: Call, engine: str) -> None:
+    db = str(tmp_path / "large.db")
+    for run, first in (("a", 0), ("b", 1)):
+        with Tracker(db, track_id=run) as tracker:
+            for step in range(first, first + 2):
+                late = {"late": 0.5 / step} if run == "b" else {}
+                tracker.log({f"k{number}": number + step for number in range(KEYS)} | late)
+    shutil.copytree(f"{db}.events", f"{db}.theirs.events")
+    asked = ASKED if ALL or engine == "sqlite" else {line: ASKED[line] for line in list(ASKED)[:5]}
+    for line, said in {**asked, **(dict.fromkeys([*LINES, *SLOW], "") if ALL else {})}.items():
+        name = next(name for name in CASES if line.startswith(f"{name} "))
+        words = [f"{db}{word[2:]}" if word.startswith("DB") else word for word in shlex.split(line)]
+        done = call(*words, *(["--engine", engine] if takes(name, "--engine") else []))
+        assert done.exit_code in (0, 1, 3), (line, done.stderr)
+        assert "This is a bug" not in done.stderr, (line, done.stderr)
+        assert re.search(said, done.stdout), (line, done.stdout[:2000], done.stderr)
