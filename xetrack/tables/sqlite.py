@@ -112,7 +112,8 @@ class SqliteTables(SqliteReading):
 
     def _prepare(self) -> None:
         execute = self.conn.run
-        execute("PRAGMA cache_size=-65536")
+        # Rows go in at the end and are read in order, so pages that were kept would be kept for nothing.
+        execute("PRAGMA cache_size=-4096")
         execute("PRAGMA temp_store=MEMORY")
         self.conn.set_authorizer(self.conn.permits)
         self.conn.create_function("_xetrack_put", 3, _put, deterministic=True)
