@@ -1,4 +1,8 @@
-"""The price of the function cache: a hit, and what a miss adds to a call."""
+"""The price of the function cache: a hit, and what a miss adds to a call.
+
+With `XETRACK_LIVE=0`: the thread that keeps the tables up takes turns with the cache, and with a bare one as well, but
+how often differs from run to run. What it costs is in `bench_live.py`.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +31,15 @@ def score(number: int, config: Config) -> dict[str, float]:
 
 def cached(calls: int, repeats: int) -> list[Figure]:
     """The figures of a call with plain arguments, and of one with a dataclass, whose fields are columns too."""
-    plain = _figures(power, (), calls, repeats)
-    configured = _figures(score, (Config("bert", 0.001),), calls, repeats)
+    live = os.environ.get("XETRACK_LIVE")
+    os.environ["XETRACK_LIVE"] = "0"
+    try:
+        plain = _figures(power, (), calls, repeats)
+        configured = _figures(score, (Config("bert", 0.001),), calls, repeats)
+    finally:
+        del os.environ["XETRACK_LIVE"]
+        if live is not None:
+            os.environ["XETRACK_LIVE"] = live
     # Of a miss the text of the arguments, which its entry keeps for people, is no small part then.
     hit, miss = (f._replace(name=f"{f.name}, dataclass argument") for f in configured)
     return [*plain, hit, miss._replace(target=None)]

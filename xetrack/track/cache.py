@@ -147,8 +147,12 @@ class FunctionCache:
     def write(self, key: str, raw: bytes, track_id: str) -> None:
         """Keep the bytes of an entry, or none of them."""
         try:
-            with self.opened() as disk:
-                disk.set(key, raw, tag=track_id)
+            disk, owner = self._opened.get("disk", (None, 0))
+            if owner == threading.get_ident() == threading.main_thread().ident:
+                disk.set(key, raw, tag=track_id)  # as below, at half the price
+            else:
+                with self.opened() as disk:
+                    disk.set(key, raw, tag=track_id)
         except Exception as error:  # noqa: BLE001 - a damaged database may fail in any way, the call goes on
             self.tell(
                 ("write", type(error)), "The cache in %s cannot be written, so results are lost: %s", self.folder, error
