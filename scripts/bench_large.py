@@ -19,9 +19,9 @@ STORES: dict[str, tuple[str, int]] = {
     "1,000 segments": ("segments", 1_000),
     "10,000 segments": ("segments", 10_000),
     "3,000 columns × 1,000 rows": ("wide", 1_000),
+    "100,000 columns × 100 rows": ("widest", 100),
 }
 _PER_SEGMENT = 10
-_COLUMNS = 3_000
 
 
 def segments(db: str, count: int) -> dict[str, float]:
@@ -38,12 +38,21 @@ def segments(db: str, count: int) -> dict[str, float]:
 
 
 def wide(db: str, count: int) -> dict[str, float]:
-    """Rows of very many keys."""
+    """Rows of more keys than SQLite has columns."""
+    return _rows_of(3_000, db, count)
+
+
+def widest(db: str, count: int) -> dict[str, float]:
+    """Rows of more keys than either engine has columns."""
+    return _rows_of(100_000, db, count)
+
+
+def _rows_of(columns: int, db: str, count: int) -> dict[str, float]:
     from xetrack.log.log import FileLog
 
     writer = FileLog(Path(f"{db}.events")).writer("default")
     for step in range(count):
-        writer.append_row("run", {f"column_{number}": step + number for number in range(_COLUMNS)})
+        writer.append_row("run", {f"column_{number}": step + number for number in range(columns)})
     writer.release()
     return {}
 

@@ -238,6 +238,14 @@ def test_many_columns_come_at_once_or_one_by_one(db: str, engine: str, tracker: 
     assert store.verify().ok
 
 
+def test_tens_of_thousands_of_keys_are_as_many_columns_of_a_frame(db: str, engine: str, tracker: Tracker) -> None:
+    tracker.log({f"k{number}": number for number in range(30_000)})
+    tracker.log({"k29999": 1})
+    frame = opened(db, engine).table("default").frame()
+    assert frame.shape == (2, 30_002)
+    assert (frame["k5"][0], frame["k20000"][0], frame["k29999"].tolist()) == (5, 20_000, [29_999, 1])
+
+
 def test_changes_of_rows_and_of_columns_in_one_catch_up(db: str, engine: str, tracker: Tracker) -> None:
     table = opened(db, engine).table("default")
     tracker.log({"step": 0})
