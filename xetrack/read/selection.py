@@ -195,7 +195,8 @@ def _among_records(table: Table, wanted: _Wanted) -> tuple[list[str], Rows]:
     _, where, sort, track_id, limit, last, filled, first_of = wanted
     names = table.columns
     columns = None if wanted.columns is None else [table.resolve(name) for name in wanted.columns]
-    labels, found = table.rows(track_id)
+    is_plain = where is None and not sort and filled is None and first_of is None
+    labels, found = table.rows(track_id, limit=limit if is_plain else None, last=last)
     numbers = {label: number for number, label in enumerate(labels)}
     places = [numbers[name] for name in names]
     rows = [tuple(row[place] for place in places) for row in found]
