@@ -22,11 +22,12 @@ from typing import Any, NamedTuple, cast
 import msgspec
 
 from xetrack.errors import ColumnNotFound, InvalidArgument, ReadOnlyTables, RunNotFound, StorageFailed, storage_error
+from xetrack.log.cells import cell
 from xetrack.log.events import Event, PayloadRedacted, RowLogged, WriterStarted, split_id
 from xetrack.log.log import Log
 from xetrack.log.merged import Run
 from xetrack.log.ranges import Frontier
-from xetrack.tables.layout import FIXED, OVERFLOW, Column, literal, quote
+from xetrack.tables.layout import FIXED, OVERFLOW, Column, quote
 from xetrack.tables.projector import Projector
 from xetrack.tables.sqlite import SqliteTables
 from xetrack.tables.sqlite_door import open_for_users
@@ -177,7 +178,7 @@ class Replay:
                     tables.close()
         conn = open_for_users(path, _nothing)
         try:
-            sql = f"SELECT _rowid_ FROM {self._with_named(where)} WHERE"
+            sql = f"SELECT _rowid_ FROM {self._with_named(conn, where)} WHERE"
             # What is an expression is one in any number of parentheses; what closes ours is not.
             conn.execute(f"{sql} ((\n{where}\n)) LIMIT 0").fetchall()
             yield from (row for (row,) in conn.execute(f"{sql} (\n{where}\n) ORDER BY _rowid_"))
@@ -191,15 +192,19 @@ class Replay:
         finally:
             conn.close()
 
-    def _with_named(self, where: str) -> str:
-        """The table, with those keys past the column limit as columns that a condition may name."""
+    def _with_named(self, conn: sqlite3.Connection, where: str) -> str:
+        """The table, with those keys past the column limit as columns that a condition names."""
         condition = where.casefold()
-        named = "".join(
-            f", (SELECT value FROM json_each({OVERFLOW}) WHERE key={literal(column.key)}) AS {quote(column.name)}"
-            for column in self._past_limit
-            if column.name.casefold() in condition
-        )
-        return f"(SELECT *, _rowid_{named} FROM {quote(self._table)})" if named else quote(self._table)
+        named = [column for column in self._past_limit if column.name.casefold() in condition]
+        if not named:
+            return quote(self._table)
+
+        def value(more: str | None, number: int) -> Any:
+            return cell(msgspec.json.decode(more).get(named[number].key), named[number].type) if more else None
+
+        conn.create_function("_xetrack_value", 2, value, deterministic=True)
+        cells = (f"_xetrack_value({OVERFLOW}, {number}) AS {quote(c.name)}" for number, c in enumerate(named))
+        return f"(SELECT *, _rowid_, {', '.join(cells)} FROM {quote(self._table)})"
 
 
 def _logged(row: int, stamp: str, track_id: str, more: str | None) -> LoggedRow:
