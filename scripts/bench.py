@@ -27,6 +27,7 @@ from scripts import (
     bench_peers,
     bench_tables,
 )
+from scripts.peer_drivers import PEERS
 
 
 def main() -> None:
@@ -45,6 +46,8 @@ def main() -> None:
         return
 
     if options.peers is not None:
+        if unknown := set(options.peers) - set(PEERS):
+            parser.error(f"--peers: no {', '.join(sorted(unknown))}; there are {', '.join(PEERS)}")
         bench_peers.main(options.quick, options.json, options.out, options.peers)
         return
     if options.large:

@@ -81,12 +81,12 @@ def write(db: str, events: int) -> dict[str, float]:
 
 def _wait_for_rows(db: str, rows: int) -> None:
     """Until the thread that keeps the tables up has put in so many, with what memory that takes."""
-    with contextlib.closing(sqlite3.connect(f"file:{db}?mode=ro", uri=True)) as conn:
-        while True:
-            with contextlib.suppress(sqlite3.OperationalError):  # it makes them now
-                if conn.execute('SELECT count(*) FROM "default"').fetchone()[0] >= rows:
-                    return
-            time.sleep(0.05)
+    found = 0
+    while found < rows:
+        time.sleep(0.05)
+        with contextlib.suppress(sqlite3.OperationalError):  # it has not made them, or does so now
+            with contextlib.closing(sqlite3.connect(f"file:{db}?mode=ro", uri=True)) as conn:
+                ((found,),) = conn.execute('SELECT count(*) FROM "default"').fetchall()
 
 
 def replay(db: str, events: int) -> dict[str, float]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import random
@@ -358,9 +359,16 @@ def _clean_environment() -> None:
         os.environ |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
 
 
+def _minutes(text: str) -> float:
+    minutes = float(text)
+    if not 0 <= minutes < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of minutes")
+    return minutes
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, required=True, help="how long; the last round is cut short")
+    parser.add_argument("--minutes", type=_minutes, required=True, help="how long; a round that has begun is ended")
     parser.add_argument("--seed", type=int, help="of the first round, by default a new one")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args()
@@ -378,6 +386,7 @@ def main() -> None:
         for failure in result["failures"]:
             print(f"FAILED: scripts/soak --minutes 1 --seed {failure['seed']}, stores in {failure['folder']}")
             print(failure["what"])
+        print(f"{len(result['failures'])} rounds failed" if result["failures"] else "nothing was wrong")
     sys.exit(1 if result["failures"] else 0)
 
 

@@ -207,6 +207,31 @@ def test_values_do_not_steer_a_terminal(tmp_path: Path) -> None:
         assert not {"\x1b", "\x07", "\x9b"} & set(out), args
 
 
+def test_names_of_runs_do_not_steer_a_terminal(tmp_path: Path) -> None:
+    evil = "run\x1b]0;owned\x07\x9b31m"
+    db = str(tmp_path / "t.db")
+    for run in (evil, "other"):
+        with Tracker(db, track_id=run) as tracker:
+            for step in range(3):
+                tracker.log({"x": step, "y": -step})
+    asked = [
+        ["show", db, evil],
+        ["show", db, evil[:-1]],
+        ["compare", db, evil, "other"],
+        ["plot", "line", db, "x"],
+        ["plot", "hist", db, "x", "--group-by", "track_id"],
+        ["plot", "scatter", db, "x", "y", "--group-by", "track_id"],
+        ["protect", db, evil],
+        ["delete", db, evil],
+        ["protect", db, evil, "--unprotect"],
+        ["delete", db, evil[:-1]],
+        ["head", db, "--track-id", evil[:-1]],
+    ]
+    for args in asked:
+        out = CliRunner().invoke(app, args, env={"NO_COLOR": "1"}).output
+        assert out and not {"\x1b", "\x07", "\x9b"} & set(out), args
+
+
 class Canary:
     def __reduce__(self) -> Any:
         return os.mkdir, ("canary",)

@@ -10,7 +10,7 @@ import typer
 from xetrack.cli import completion
 from xetrack.cli.commands import command
 from xetrack.cli.options import AsJson, Db, EngineName, Output, Place, TableName, TrackId, opened_reader, opened_store
-from xetrack.cli.output import Format, counted, print_json
+from xetrack.cli.output import Format, counted, print_json, visible
 from xetrack.cli.rows import require_run
 from xetrack.errors import InvalidArgument
 
@@ -130,7 +130,7 @@ def protect(
     if as_json:
         print_json({"track_id": track_id, "protected": not unprotect, "rows": count})
     else:
-        typer.echo(f"{track_id} is {'no longer ' if unprotect else ''}protected: {counted(count, 'row')}")
+        typer.echo(f"{visible(track_id)} is {'no longer ' if unprotect else ''}protected: {counted(count, 'row')}")
 
 
 def _require_table(db: str, name: str, tables: list[str]) -> None:

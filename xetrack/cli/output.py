@@ -81,7 +81,7 @@ def print_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: Form
     elif sys.stdout.isatty() or (sys.stdout is sys.__stdout__ and forces_color()):
         from xetrack.cli.terminal import print_table
 
-        print_table(columns, [[(visible(_short(v)), _is_number(v)) for v in row] for row in rows])
+        print_table(list(map(visible, columns)), [[(visible(_short(v)), _is_number(v)) for v in row] for row in rows])
     else:
         _print_aligned(columns, rows)
 

@@ -14,6 +14,7 @@ from xetrack.cli import completion
 from xetrack.cli.charts import Chart, Curve, save, text_of
 from xetrack.cli.commands import command
 from xetrack.cli.options import Place, Where
+from xetrack.cli.output import visible
 from xetrack.cli.rows import require_run
 from xetrack.errors import InvalidArgument
 
@@ -154,7 +155,7 @@ def _curves(groups: Points) -> list[Curve]:
         )
         groups = dict(list(groups.items())[-_MOST_CURVES:])
     return [
-        Curve(", ".join(map(str, name)), [point[0] for point in points], [point[-1] for point in points])
+        Curve(visible(", ".join(map(str, name))), [point[0] for point in points], [point[-1] for point in points])
         for name, points in groups.items()
     ]
 

@@ -107,11 +107,13 @@ class _Commands(TyperGroup):
             typer.echo(f"xt: The output cannot be written: {error.strerror}.", err=True)
             raise typer.Exit(1) from error
         except XetrackError as error:
+            from xetrack.cli.output import visible
+
             if ctx.params.get("debug"):
                 import traceback
 
                 traceback.print_exc()
-            typer.echo(f"xt: {error}", err=True)
+            typer.echo("\n".join(map(visible, f"xt: {error}".split("\n"))), err=True)
             raise typer.Exit(error.exit_code) from error
 
 
@@ -119,7 +121,9 @@ def _told(error: Any) -> Exception:
     """The exit of a wrong usage, told in one line; the error itself where its words are the help of a command group."""
     if type(error).__name__ == "NoArgsIsHelpError":
         return cast(Exception, error)
-    message = " ".join(error.format_message().split())
+    from xetrack.cli.output import visible
+
+    message = visible(" ".join(error.format_message().split()))
     more = f" Try '{error.ctx.command_path} --help'." if error.ctx else ""
     typer.echo(f"xt: {message}{'' if message.endswith(('.', '?')) else '.'}{more}", err=True)
     return typer.Exit(error.exit_code)

@@ -11,7 +11,7 @@ import typer
 from xetrack.cli import completion
 from xetrack.cli.commands import command
 from xetrack.cli.options import Count, Output, Place, names_of
-from xetrack.cli.output import Format, counted, print_json
+from xetrack.cli.output import Format, counted, print_json, visible
 
 if TYPE_CHECKING:
     from xetrack.read.runs import RunInfo
@@ -156,7 +156,7 @@ def _print_sections(document: dict[str, Any]) -> None:
 
     ended = f", ended {document['ended']:%Y-%m-%d %H:%M:%S}" if document["ended"] else ""
     rows = counted(document["rows"], "row")
-    typer.echo(f"{document['track_id']}: {document['state']}, {rows} in table {document['table']}")
+    typer.echo(visible(f"{document['track_id']}: {document['state']}, {rows} in table {document['table']}"))
     typer.echo(f"started {document['started']:%Y-%m-%d %H:%M:%S}{ended}, {document['duration_s']:.6g} s")
     section("Parameters", ["name", "value"], [[name, value] for name, value in document["parameters"].items()])
     facts = ["first", "last", "min", "max", "trend"]
