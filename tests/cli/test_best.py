@@ -51,7 +51,7 @@ def test_group_and_metric_are_the_first_columns(call: Call, trials: str) -> None
 
 
 def test_conditions_apply_before_the_best_is_chosen(call: Call, trials: str) -> None:
-    assert "0.9" not in call("best", trials, "acc", "--where=acc < 0.9").stdout
+    assert " 0.9 " not in call("best", trials, "acc", "--where=acc < 0.9").stdout
 
 
 def test_absent_column_exits_3(call: Call, trials: str) -> None:

@@ -176,7 +176,7 @@ tracker = Tracker(sys.argv[1], track_id=sys.argv[2])
 tracker.log({"a": 1})
 if os.fork() == 0:
     tracker.log({"a": 2})
-print("logged", flush=True)
+print("logged\\n", end="", flush=True)  # in one write, as both do
 sys.stdin.read()
 """
     if not hasattr(os, "fork"):
