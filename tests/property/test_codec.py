@@ -106,8 +106,7 @@ def test_a_framed_row_has_the_bytes_of_its_event(
 ) -> None:
     writer = "k4w7aq2mzb3xn5ty"
     event = RowLogged(id=f"{writer}-{seq}", clock=clock, wall=wall, run=run, data=data, batch=batch)
-    parts = codec.encode_data(run), codec.encode_data(data)
-    assert codec.row_framer(writer)(seq, clock, wall, *parts, batch) == codec.encode(event)
+    assert codec.row_framer(writer, run)(seq, clock, codec.encode_data(data), wall, batch) == codec.encode(event)
 
 
 @codecs

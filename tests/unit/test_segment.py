@@ -169,7 +169,7 @@ def remove_store(path: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [remove, replace, replace_by_equal, truncate, remove_folder, remove_store])
-@pytest.mark.parametrize("before", [1, 15, 16, 40])
+@pytest.mark.parametrize("before", [1, 31, 32, 40])
 def test_segment_taken_away_is_noticed_within_a_few_writes(
     log: FileLog, codec: str, harm: Callable[[Path], None], before: int
 ) -> None:

@@ -11,8 +11,9 @@ from __future__ import annotations
 import math
 import re
 import struct
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from binascii import hexlify
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, Protocol
 from zlib import crc32
 
 import msgspec
@@ -54,8 +55,12 @@ TOO_LONG = f"it is longer than {MAX_LINE_BYTES >> 20} MiB"
 _TOO_SHORT = "it is too short for an event"
 
 
-#: Makes the line of a row from seq, clock, wall time, run, data and batch.
-Framer = Callable[[int, int, "int | None", bytes, bytes, "int | None"], bytes]
+class Framer(Protocol):
+    """Makes the line of a row from its parts; ``data`` is encoded already."""
+
+    def __call__(
+        self, seq: int, clock_us: int, data: bytes, wall_us: int | None = None, batch: int | None = None
+    ) -> bytes: ...
 
 
 class Damage(NamedTuple):
@@ -116,24 +121,25 @@ class Jsonl:
         """A part of an event on its own, for ``row_framer``."""
         return self._encode(value)
 
-    def row_framer(self, writer: str) -> Framer:
-        """Makes the lines of a writer's rows from parts already encoded: the bytes of ``encode``, sooner."""
-        start = b'{"kind":"row.logged","id":"%b-%%d","clock":%%d' % writer.encode()
-        plain = start + b',"run":%b,"data":%b'
-        batched = plain + b',"batch":%d'
+    def row_framer(self, writer: str, run: str) -> Framer:
+        """Makes the lines of a writer's rows of a run: the bytes of ``encode``, sooner.
 
-        def frame(seq: int, clock_us: int, wall_us: int | None, run: bytes, data: bytes, batch: int | None) -> bytes:
-            if wall_us is not None:
-                first = b"" if batch is None else b',"batch":%d' % batch
-                wall = b',"wall":%d' % wall_us
-                body = b"".join((start % (seq, clock_us), wall, b',"run":', run, b',"data":', data, first))
-            elif batch is None:
-                body = plain % (seq, clock_us, run, data)
-            else:
-                body = batched % (seq, clock_us, run, data, batch)
-            if len(body) > MAX_LINE_BYTES - _TAIL - 1:
+        Raises:
+            UnicodeEncodeError: ``run`` has a lone surrogate.
+        """
+        encode, join = self._encode, b"".join
+        start = b'{"kind":"row.logged","id":"%b-' % writer.encode()
+        rest = b',"run":%b,"data":' % encode(run)
+        longest = MAX_LINE_BYTES - _TAIL - 1
+
+        def frame(seq: int, clock_us: int, data: bytes, wall_us: int | None = None, batch: int | None = None) -> bytes:
+            told = rest if wall_us is None else b',"wall":%d%b' % (wall_us, rest)
+            body = join((start, encode(seq), b'","clock":', encode(clock_us), told, data))
+            if batch is not None:
+                body += b',"batch":%d' % batch
+            if len(body) > longest:
                 raise EventTooLarge(len(body) + _TAIL + 1, MAX_LINE_BYTES)
-            return b'%b,"crc":"%08x"}\n' % (body, crc32(body))
+            return join((body, _CRC, hexlify(crc32(body).to_bytes(4, "big")), b'"}\n'))
 
         return frame
 
@@ -280,23 +286,24 @@ class Msgpack:
     def encode_data(self, value: Any) -> bytes:
         return self._encode(value)
 
-    def row_framer(self, writer: str) -> Framer:
-        """Makes the records of a writer's rows. See ``Jsonl.row_framer``."""
+    def row_framer(self, writer: str, run: str) -> Framer:
+        """Makes the records of a writer's rows of a run. See ``Jsonl.row_framer``."""
         encode = self._encode
         kind, id, clock, wall, run_key, data_key, batch_key = map(
             encode, ("kind", "id", "clock", "wall", "run", "data", "batch")
         )
         start = b"".join((kind, encode("row.logged"), id))
+        rest = b"".join((run_key, encode(run), data_key))
 
-        def frame(seq: int, clock_us: int, wall_us: int | None, run: bytes, data: bytes, batch: int | None) -> bytes:
-            parts = [b"\x85", start, encode(f"{writer}-{seq}"), clock, encode(clock_us)]
+        def frame(seq: int, clock_us: int, data: bytes, wall_us: int | None = None, batch: int | None = None) -> bytes:
+            # A map of so many fields: the first byte of up to fifteen.
+            count = bytes([0x85 + (wall_us is not None) + (batch is not None)])
+            parts = [count, start, encode(f"{writer}-{seq}"), clock, encode(clock_us)]
             if wall_us is not None:
                 parts += [wall, encode(wall_us)]
-            parts += [run_key, run, data_key, data]
+            parts += [rest, data]
             if batch is not None:
                 parts += [batch_key, encode(batch)]
-            # A map of so many fields: the first byte of up to fifteen.
-            parts[0] = bytes([0x85 + (wall_us is not None) + (batch is not None)])
             return _record(b"".join(parts))
 
         return frame

@@ -34,7 +34,7 @@ except ImportError:  # Windows has no advisory locks of this kind
 FORMAT = "1.0"
 
 #: The file is looked for every so many writes, and after this long.
-CHECK_WRITES = 16
+CHECK_WRITES = 32
 CHECK_US = 100_000
 #: Events of a writer that may share one clock reading.
 MAX_SHARED = 1024
@@ -69,7 +69,7 @@ class Writer(ABC):
         self.clock = clock
         self._facts = facts
         self._encode_data = codec.encode_data
-        self._frame_row = codec.row_framer("")
+        self._frame_row = codec.row_framer("", "")
         # The wall clock itself where nobody put another in its place: a call less for every row.
         self._now_ns = time.time_ns if clock.now_us is wall_us else lambda: clock.now_us() * 1000
         self._last = 0
@@ -85,18 +85,16 @@ class Writer(ABC):
         #: Size of the segment when it was last seen in its place; ``_recent`` came after it.
         self._offset = 0
         self._shared = 0
-        self._left = 0
+        #: Until then the segment is taken to be in its place; 0 where it is not to be.
         self._due_us = 0
         #: Lines since the segment was last seen in its place: they may have gone to a removed file.
         self._recent: list[bytes] = []
+        #: What ``_frame_row`` makes lines of; None if it does not yet.
         self._run: str | None = None
-        self._run_bytes = b""
 
     # -- appending
 
-    def append_row(
-        self, run: str, data: dict[str, Any], *, to_disk: bool = False, batch: int | None = None
-    ) -> tuple[int, int, int]:
+    def append_row(self, run: str, data: dict[str, Any], to_disk: bool = False) -> tuple[int, int, int]:
         """Append a row of wire values and return its seq, clock and wall time.
 
         One write, handed to the system before returning. ``to_disk`` also
@@ -110,22 +108,18 @@ class Writer(ABC):
         data_bytes = self._encode_data(data)
         with self._lock:
             now_us = self._now_ns() // 1000
-            if self._left > 0 and now_us < self._due_us:
-                self._left -= 1
-            else:
+            if len(self._recent) >= CHECK_WRITES or now_us >= self._due_us:
                 self._settle(now_us)
             if run is not self._run:
-                self._run_bytes = self._encode_data(run)
-                self._run = run
-            clock_us = self._last
-            if clock_us < now_us <= MAX_WALL_US and now_us >= self.clock.floor:
+                self._frame_rows_of(run)
+            seq = self._next
+            if self._last < now_us <= MAX_WALL_US and now_us >= self.clock.floor:
                 self._last = clock_us = now_us
                 self._shared = 1
+                line = self._frame_row(seq, clock_us, data_bytes)
             else:
                 clock_us = self._tick(now_us)
-            seq = self._next
-            told_us = None if clock_us - now_us <= MAX_LAG_US else now_us
-            line = self._frame_row(seq, clock_us, told_us, self._run_bytes, data_bytes, batch)
+                line = self._frame_row(seq, clock_us, data_bytes, _told(clock_us, now_us))
             self._next = seq + 1
             # As in _write, without the call: this is where a loop spends its time.
             self._recent.append(line)
@@ -150,10 +144,10 @@ class Writer(ABC):
         encoded = [self._encode_data(data) for data in rows]
         if not encoded:
             return []
-        run_bytes = self._encode_data(run)
         with self._lock:
             now_us = self.clock.now_us()
             self._settle(now_us)
+            self._frame_rows_of(run)
             frame, batch = self._frame_row, self._next
             places: list[tuple[int, int, int]] = []
             lines: list[bytes] = []
@@ -163,9 +157,8 @@ class Writer(ABC):
                     clock_us = self._last
                 else:
                     clock_us = self._tick(now_us)
-                told_us = None if clock_us - now_us <= MAX_LAG_US else now_us
                 places.append((seq, clock_us, now_us))
-                lines.append(frame(seq, clock_us, told_us, run_bytes, data_bytes, batch))
+                lines.append(frame(seq, clock_us, data_bytes, _told(clock_us, now_us), batch))
             self._next = batch + len(lines)
             self._write(b"".join(lines))
             if to_disk:
@@ -189,8 +182,12 @@ class Writer(ABC):
     def _make(self, kind: type[_E], now_us: int, fields: dict[str, Any]) -> _E:
         clock_us = self._tick(now_us)
         seq, self._next = self._next, self._next + 1
-        told_us = None if clock_us - now_us <= MAX_LAG_US else now_us
-        return kind(id=f"{self.name}-{seq}", clock=clock_us, wall=told_us, **fields)
+        return kind(id=f"{self.name}-{seq}", clock=clock_us, wall=_told(clock_us, now_us), **fields)
+
+    def _frame_rows_of(self, run: str) -> None:
+        if run != self._run:
+            self._frame_row = self.codec.row_framer(self.name, run)
+        self._run = run
 
     def _tick(self, now_us: int) -> int:
         """The next reading of this writer: never back, never behind what was read."""
@@ -263,7 +260,6 @@ class Writer(ABC):
                 self._offset, self._recent = size, []
         if self._fd < 0:
             self._open(now_us, self._recent)
-        self._left = CHECK_WRITES - 1
         self._due_us = now_us + CHECK_US
 
     def _open(self, now_us: int, lines: list[bytes]) -> None:
@@ -273,7 +269,7 @@ class Writer(ABC):
         header = self.codec.encode(self._make(WriterStarted, now_us, {"format": FORMAT, **self._facts()}))
         self._create(b"".join([header, *lines]))
         self._offset, self._recent = len(header), list(lines)
-        self._frame_row = self.codec.row_framer(self.name)
+        self._run = None
 
     def _write(self, lines: bytes) -> None:
         """Hand lines to the system: all of them, or an error and none."""
@@ -292,7 +288,7 @@ class Writer(ABC):
 
     def _broken_off(self, error: BaseException, lines: bytes) -> None:
         """After an error of the system, or Ctrl-C at any point of a write."""
-        self._left = 0
+        self._due_us = 0
 
     @abstractmethod
     def _create(self, lines: bytes) -> None:
@@ -307,7 +303,7 @@ class Writer(ABC):
 
     def _close(self) -> None:
         self._fd = -1
-        self._left = 0
+        self._due_us = 0
 
     def _forked(self) -> None:
         self._abandon()
@@ -316,6 +312,11 @@ class Writer(ABC):
     @abstractmethod
     def _abandon(self) -> None:
         """After a fork, in the child: let go of the parent's file."""
+
+
+def _told(clock_us: int, now_us: int) -> int | None:
+    """The wall time of an event, where its clock does not tell."""
+    return None if clock_us - now_us <= MAX_LAG_US else now_us
 
 
 class FileWriter(Writer):
@@ -416,7 +417,7 @@ class FileWriter(Writer):
 
     def _close(self) -> None:
         fd, self._fd = self._fd, -1
-        self._left = 0
+        self._due_us = 0
         if fd >= 0:
             os.close(fd)
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Key tuples remembered as checked. Programs have a few; one that makes up keys must not grow.
 _SHAPES = 1024
+#: Three digits of a number, found sooner than made.
+_DIGITS = [f"{number:03d}" for number in range(1000)]
 
 
 class Recorder:
@@ -75,9 +77,8 @@ class Recorder:
                 wire, shown = params
                 row = {**shown, **data}
                 try:
-                    clock_us = writer.append_row(
-                        self._run, row if wire is shown else {**wire, **data}, to_disk=self._to_disk
-                    )[1]
+                    wire = row if wire is shown else {**wire, **data}
+                    _, clock_us, _ = writer.append_row(self._run, wire, self._to_disk)
                 except UnicodeEncodeError:
                     pass  # a lone surrogate: below, the error names its key
                 except StorageError as error:
@@ -87,7 +88,7 @@ class Recorder:
                     microsecond = clock_us - start_us
                     if not 0 <= microsecond < 1_000_000:
                         microsecond, text = self._new_second(clock_us)
-                    row["timestamp"] = f"{text}{microsecond:06d}"
+                    row["timestamp"] = f"{text}{_DIGITS[microsecond // 1000]}{_DIGITS[microsecond % 1000]}"
                     row["track_id"] = self._run
                     self.latest = row
                     return row

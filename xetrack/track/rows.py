@@ -26,7 +26,9 @@ Put = Callable[[str, Any], str]
 #: Integers that every JSON reader keeps exact; larger ones are tagged.
 _HIGHEST = 2**53 - 1
 _LOWEST = -_HIGHEST
-_NUMBERS = frozenset({int, float})
+#: What a float is compared with: a float is quick to compare with, NaN and the infinities are past it.
+_MOST = float(_HIGHEST)
+_LEAST = -_MOST
 _CONSTANTS = frozenset({str, bool, type(None)})
 
 
@@ -45,10 +47,13 @@ def is_fast(data: dict[Any, Any]) -> bool:
     """
     for value in data.values():
         kind = type(value)
-        if kind in _NUMBERS:
+        if kind is float:
+            if not _LEAST <= value <= _MOST:
+                return False
+        elif kind is int:
             if not _LOWEST <= value <= _HIGHEST:
                 return False
-        elif kind not in _CONSTANTS:
+        elif kind is not str and kind is not bool and value is not None:
             return False
     return True
 
