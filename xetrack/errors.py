@@ -245,7 +245,7 @@ class ColumnNotFound(NotFound):
 
     message = "There is no column {column!r}."
     hint = "Did you mean: {near}?"
-    hint_without_near = "`xt columns DB` lists the columns."
+    hint_without_near = "`xt columns DB` lists the columns. In SQL, text goes in single quotes."
 
     def __init__(self, column: str, near: list[str], /) -> None:
         self.column, self.near = column, near

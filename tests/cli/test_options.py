@@ -48,7 +48,7 @@ def test_run_and_condition_both_apply(call: Call, store: str, engine: str) -> No
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("option", ["--columns=los", "--sort=-los", "--where=los > 1"])
+@pytest.mark.parametrize("option", ["--columns=los", "--sort=-los", "--where=los > 1", '--where="los" > 1'])
 def test_mistyped_column_exits_3_and_names_the_near_one(call: Call, store: str, engine: str, option: str) -> None:
     result = call("head", store, f"--engine={engine}", option)
     assert (result.exit_code, result.stdout) == (3, "")
@@ -77,6 +77,8 @@ def test_keys_past_the_column_limit_are_chosen_all_the_same(call: Call, db: str)
             tracker.log({f"m{metric}": number for metric in range(2100)})
     result = call("head", db, "--columns=m2099,m0", "--where=m0 = 1", "--json")
     assert _rows(result.stdout) == [{"m2099": 1, "m0": 1}]
+    result = call("head", db, '--where="m2O99" > 0')
+    assert (result.exit_code, result.stdout) == (3, "") and ", m2099" in result.stderr
 
 
 def test_rows_of_any_command_are_chosen_the_same_way(call: Call, store: str) -> None:
@@ -85,6 +87,9 @@ def test_rows_of_any_command_are_chosen_the_same_way(call: Call, store: str) -> 
     assert call("ls", store, "--sort=-column", "--n=1").stdout == "track_id\n"
     assert call("ls", store, "epoch", "--where=ok", "--sort=-epoch").stdout == "2\n1\n0\n"
     assert call("columns", store, "--where=kind = 1").exit_code == 3
+    assert call("columns", store, '--where="kind" > 1').exit_code == 3
+    quoted = call("columns", store, """--where="type" = '"bool"' OR "type" = 'int'""", "--csv")
+    assert quoted.stdout == "column,type\nepoch,int\n"
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,11 @@ def test_second_statement_is_refused(call: Call, store: str) -> None:
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(
     ("query", "missing"),
-    [("SELECT * FROM nowhere", "no table 'nowhere'. It has:"), ("SELECT lss FROM events", "no column 'lss'")],
+    [
+        ("SELECT * FROM nowhere", "no table 'nowhere'. It has:"),
+        ("SELECT lss FROM events", "no column 'lss'. Did you mean: loss"),
+        ('SELECT epoch FROM events WHERE "lss" > 0', "no column 'lss'. Did you mean: loss"),
+    ],
 )
 def test_table_or_column_that_is_not_there_exits_3(
     call: Call, store: str, query: str, missing: str, engine: str

@@ -304,7 +304,8 @@ def test_column_without_a_name_is_refused(db: str, out: Out, columns: Any) -> No
 
 def test_unknown_column_names_near_matches(db: str, out: Out) -> None:
     log_rows(db, {"accuracy": 1})
-    for ask in ({"columns": "acuracy"}, {"where": "acuracy > 0"}, {"by": "acuracy", "split": "0.5,0.5"}):
+    quoted = {"where": '"acuracy" > 0'}
+    for ask in ({"columns": "acuracy"}, {"where": "acuracy > 0"}, quoted, {"by": "acuracy", "split": "0.5,0.5"}):
         with pytest.raises(ColumnNotFound) as error:
             export(db, out("a.jsonl"), **ask)  # type: ignore[arg-type]
         assert error.value.near == ["accuracy"]

@@ -88,6 +88,21 @@ def test_conn_reads_and_refuses_to_write(db: str) -> None:
             reader.conn.execute(sql)
 
 
+@pytest.mark.parametrize("engine", ["sqlite", "duckdb"])
+def test_query_that_names_what_is_not_there_says_what_is(db: str, engine: Any) -> None:
+    pytest.importorskip(engine if engine == "duckdb" else "sqlite3")
+    backends: list[Any] = ["pandas", "arrow"]
+    for backend in backends:
+        reader = Reader(db, engine=engine, backend=backend)
+        for name in ("modle", '"modle"', "e.modle", 'e."modle"'):
+            with pytest.raises(ColumnNotFound, match="Did you mean: model") as column:
+                reader.sql(f"SELECT x FROM events AS e WHERE {name} = 'old'")
+            assert column.value.near == ["model"]
+        with pytest.raises(TableNotFound) as table:
+            reader.sql("SELECT x FROM evnts")
+        assert table.value.near == ["default"]
+
+
 def test_deleted_run_is_gone_and_the_others_stay(db: str) -> None:
     reader = Reader(db)
     assert reader.delete_run("zzz") == 3

@@ -16,7 +16,7 @@ import zstandard
 from tests.conftest import ROOT, Git
 from tests.faults import kill_at_every_call
 from xetrack import Reader, Tracker, compact, copy, merge, rebase, redact
-from xetrack.errors import InvalidArgument, RunNotFound, RunProtected, StoreNotFound, TableNotFound
+from xetrack.errors import ColumnNotFound, InvalidArgument, RunNotFound, RunProtected, StoreNotFound, TableNotFound
 from xetrack.exchange import takeover
 from xetrack.log import events as ev
 from xetrack.log.clock import Clock, wall_us
@@ -139,6 +139,14 @@ def test_condition_chooses_rows_and_what_was_set_on_them_alone(store: str) -> No
 def test_condition_within_a_run(store: str) -> None:
     assert redact(store, track_id=OTHER, where="age > 0", reason="r").rows == 1
     assert shown(store) == [RUN, RUN]
+
+
+def test_mistyped_name_in_double_quotes_redacts_nothing(store: str) -> None:
+    with pytest.raises(ColumnNotFound) as error:
+        redact(store, where='"aeg" > 1', reason="r")
+    assert error.value.near == ["age"]
+    assert shown(store) == [RUN, RUN, OTHER]
+    assert redact(store, where='"age" = 40', reason="r").rows == 1
 
 
 def test_value_set_for_all_rows_stays_in_the_others_and_is_counted(store: str) -> None:

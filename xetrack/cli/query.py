@@ -23,7 +23,8 @@ def sql(
 ) -> None:
     """Run a query and print its rows. The tables are read-only: a write is refused.
 
-    `events` is the default table; a name such as "default" that is an SQL keyword goes in double quotes.
+    `events` is the default table; a name such as "default" that is an SQL keyword goes in double quotes, text in
+    single ones: in double quotes it is a name, also in SQLite.
     """
     from xetrack.read.selection import sql_errors, translated
 

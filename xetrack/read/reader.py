@@ -21,6 +21,7 @@ from xetrack.read.files import read_jsonl, read_logs
 from xetrack.read.follow import Follow
 from xetrack.read.history import BLAME, blame_lines, frame_of_lines, history_lines
 from xetrack.read.runs import runs_frame
+from xetrack.read.selection import not_found, sql_errors
 from xetrack.read.undo import undo, undo_run
 from xetrack.read.view import TableView
 from xetrack.store import Store, open_store
@@ -118,10 +119,17 @@ class Reader(TableView):
 
         Raises:
             ReadOnlyTables: the query would change something.
+            ColumnNotFound, TableNotFound: it names what is not there. What else is wrong with it raises what the
+                engine raises.
         """
-        if self._backend != "pandas":
-            return frame_of(self._table.query_arrow(query, params), self._backend)
-        return self._table.query(query, params)
+        try:
+            if self._backend != "pandas":
+                return frame_of(self._table.query_arrow(query, params), self._backend)
+            return self._table.query(query, params)
+        except sql_errors() as error:
+            if missing := not_found(error, self._table):
+                raise missing from error
+            raise
 
     def latest(self) -> pd.DataFrame:
         """Rows of the newest run by time; an empty frame if there is none."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from xetrack.errors import ColumnNotFound, InvalidArgument, TableNotFound, XetrackError
 from xetrack.tables.frames import python_columns, python_rows
 from xetrack.tables.layout import FIXED, quote
+from xetrack.tables.sqlite_door import NO_COLUMN, as_names
 
 if TYPE_CHECKING:
     from xetrack.table import Table
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
 #: How SQLite and DuckDB say what they do not find.
 _MISSING_TABLE = re.compile(r"no such table: (.+)|Table with name (.+?) does not exist")
-_MISSING_COLUMN = re.compile(r'no such column: (.+)|Referenced column "(.+?)" not found')
+_MISSING_COLUMN = re.compile(
+    rf'{NO_COLUMN}(.+)|Referenced column "(.+?)" not found|does not have a column named "(.+?)"'
+)
 #: What addresses a row; no user's column can have this name.
 _ROW = "_rowid_"
 _PLACE = "_xetrack_place"
@@ -174,12 +177,19 @@ def translated(error: Exception, argument: str, table: Table) -> XetrackError:
     """
     table.heal(error)
     said = str(error).partition("\n")[0]
+    return not_found(error, table) or InvalidArgument(argument, said.rstrip("."))
+
+
+def not_found(error: Exception, table: Table) -> XetrackError | None:
+    """The same where it is about a name that is not there; else nothing."""
+    said = str(error).partition("\n")[0]
     if missing := _MISSING_TABLE.search(said):
         return TableNotFound(missing[1] or missing[2], table.store.db, table.store.tables())
     if missing := _MISSING_COLUMN.search(said):
-        name = missing[1] or missing[2]
-        return ColumnNotFound(name, difflib.get_close_matches(name, [one for one in table.columns if one != name]))
-    return InvalidArgument(argument, said.rstrip("."))
+        name = next(filter(None, missing.groups()))
+        own = name.rpartition(".")[2]  # of table.column; no column has a dot in its name
+        return ColumnNotFound(name, difflib.get_close_matches(own, [one for one in table.columns if one != own]))
+    return None
 
 
 def _order(sort: Sequence[tuple[str, bool]], last: bool) -> str:
@@ -223,7 +233,8 @@ def _matching(names: Sequence[str], rows: Rows, where: str | None, sort: Sequenc
         conn.execute(f"CREATE TABLE rows ({', '.join(quote(names[place]) for place in places)})")
         marks = ", ".join("?" * len(places))
         conn.executemany(f"INSERT INTO rows VALUES ({marks})", ([_cell(row[p]) for p in places] for row in rows))
-        found = conn.execute(f"SELECT {_ROW} FROM rows WHERE (\n{where or 'true'}\n) ORDER BY {order}")
+        condition = as_names(where or "true")
+        found = conn.execute(f"SELECT {_ROW} FROM rows WHERE (\n{condition}\n) ORDER BY {order}")
         return [number - 1 for (number,) in found]
     except sqlite3.Error as error:
         said = str(error)

@@ -1,12 +1,14 @@
 """The read-only door to SQLite tables: what ``tracker.conn`` and ``xt sql`` are handed.
 
 It catches up before each statement and refuses to write, as the next rebuild
-would undo a change made here.
+would undo a change made here. A name in double quotes is a name: one that is not
+there is an error, where SQLite alone takes it for text and chooses every row.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -24,6 +26,32 @@ _PRAGMAS = frozenset(
 )
 #: How SQLite words the refusal of a write.
 _REFUSALS = ("readonly database", "because it is a view", "not authorized", "authorization denied", "prohibited")
+#: What SQLite says of a name that is not there.
+NO_COLUMN = "no such column: "
+
+#: What is one piece in SQL, whatever stands in it: texts, quoted names, comments. What is not closed goes to the end.
+_PIECE = re.compile(
+    r"""'(?:[^']|'')*' | "(?:[^"]|"")*" | `(?:[^`]|``)*` | \[[^]]*\] | --[^\n]* | /\*.*?(?:\*/|\Z) | ['"`[].*""",
+    re.DOTALL | re.VERBOSE,
+)
+#: A statement that asks, behind comments.
+_QUESTION = re.compile(r"(?:[\s;]|--[^\n]*|/\*.*?\*/)*(?=(?:select|with|values|explain)\b)", re.DOTALL | re.IGNORECASE)
+
+
+def as_names(sql: str) -> str:
+    """The SQL with names in backticks instead of double quotes: SQLite never takes those for text.
+
+    >>> as_names('"loss" > 1')
+    '`loss` > 1'
+    """
+
+    def name(piece: re.Match[str]) -> str:
+        text = piece[0]
+        if len(text) < 2 or text[0] != '"' or text[-1] != '"':
+            return text
+        return "`" + text[1:-1].replace('""', '"').replace("`", "``") + "`"
+
+    return _PIECE.sub(name, sql) if '"' in sql else sql
 
 
 class TablesConnection(sqlite3.Connection):
@@ -55,6 +83,24 @@ class TablesConnection(sqlite3.Connection):
                 # All of the package's own is permitted: Ctrl-C came while SQLite asked, which makes a refusal of it.
                 raise KeyboardInterrupt from error
             raise
+
+    def check_names(self, sql: str, values: Any) -> None:
+        """Refuse a question with a name in double quotes that is not there; all else SQLite says when it is asked.
+
+        The question itself stays as it is, as its result may be named after its text.
+        """
+        begins = _QUESTION.match(sql) if '"' in sql else None
+        if begins is None or (strict := as_names(sql)) == sql:
+            return
+        prefix = "" if strict[begins.end() :][:7].lower() == "explain" else "EXPLAIN "
+        cursor = sqlite3.Cursor(self)
+        try:
+            cursor.execute(prefix + strict[begins.end() :], values)
+        except (sqlite3.Error, sqlite3.Warning) as error:
+            if any(words in str(error) for words in (NO_COLUMN, *_REFUSALS)):
+                raise
+        finally:
+            cursor.close()
 
     def __del__(self) -> None:
         """Close, as dropping a store without closing it is no mistake of the user's."""
@@ -89,6 +135,7 @@ class TablesCursor(sqlite3.Cursor):
             conn.before()
         conn.asking = True
         try:
+            conn.check_names(sql, values)
             sqlite3.Cursor.execute(self, sql, values)
         except sqlite3.DatabaseError as error:
             if any(words in str(error) for words in _REFUSALS):
