@@ -251,6 +251,16 @@ class ColumnNotFound(NotFound):
         self.column, self.near = column, near
 
 
+class ColumnPastLimit(NotFound):
+    """A key that SQL has no column of, as tables of that many keys have none for it."""
+
+    message = "SQL has no column {column!r}: its key is past the column limit of the table."
+    hint = "It lies in the JSON column _xetrack_more: {expression}. Frames, --columns, --where and --sort know it."
+
+    def __init__(self, column: str, expression: str, /) -> None:
+        self.column, self.expression = column, expression
+
+
 class AssetNotFound(NotFound, KeyError):
     """No stored object of that hash or key; also a KeyError, since assets are read like a dict."""
 

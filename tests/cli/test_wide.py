@@ -16,7 +16,10 @@ import pytest
 from tests.cli.conftest import Call
 from tests.cli.test_matrix import CASES, takes
 from tests.cli.test_million_rows import ALL, LINES, SLOW
-from xetrack import Tracker
+from xetrack import Reader, Tracker
+from xetrack.errors import ColumnPastLimit
+from xetrack.tables.duckdb import DuckdbTables
+from xetrack.tables.sqlite import SqliteTables
 
 KEYS = 4200
 #: What is asked, in this order, and what stdout then has; `k4190` is past the limit of both engines, `k9` of none.
@@ -54,3 +57,33 @@ def test_keys_past_the_column_limit(tmp_path: Path, call: Call, engine: str) -> 
         assert done.exit_code in (0, 1, 3), (line, done.stderr)
         assert "This is a bug" not in done.stderr, (line, done.stderr)
         assert re.search(said, done.stdout), (line, done.stdout[:2000], done.stderr)
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "duckdb"])
+def test_sql_of_a_key_past_the_column_limit_says_where_it_lies(
+    tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    db = str(tmp_path / "track.db")
+    for tables in (SqliteTables, DuckdbTables):
+        monkeypatch.setattr(tables, "limit", 1)
+    with Tracker(db, track_id="a") as tracker:
+        tracker.log({"early": 1, "val/loss": 0.5, "step": 1, "say 'hi'": "x"})
+        tracker.log({"early": 2, "val/loss": 1.5, "step": 10, "say 'hi'": "y"})
+    reader = Reader(db, engine=engine)  # type: ignore[arg-type]
+    for name, condition in (
+        *((name, "{} > 1") for name in ("val_loss", "e.val_loss", '"val_loss"', 'e."val/loss"', "VAL_LOSS")),
+        ("step", "{} > 9"),
+        ("say__hi_", "{} = 'y'"),
+    ):
+        done = call("sql", db, f"SELECT early FROM events AS e WHERE {name} IS NOT NULL", "--engine", engine)
+        assert (done.exit_code, done.stdout) == (3, "")
+        assert "past the column limit" in done.stderr and "_xetrack_more" in done.stderr, done.stderr
+        with pytest.raises(ColumnPastLimit) as error:
+            reader.sql(f"SELECT {name} FROM events AS e")
+        told = error.value.expression  # can be used as it is
+        found = reader.sql(f"SELECT early FROM events WHERE {condition.format(told)}")
+        assert found["early"].tolist() == [2], (name, told)
+    done = call("sql", db, "SELECT early FROM events WHERE vall_loss > 1", "--engine", engine)
+    assert done.exit_code == 3 and "Did you mean: val_loss?" in done.stderr
+    done = call("sql", db, 'SELECT "ear/ly" FROM events', "--engine", engine)
+    assert done.exit_code == 3 and "Did you mean: early?" in done.stderr

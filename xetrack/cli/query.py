@@ -25,6 +25,9 @@ def sql(
 
     `events` is the default table; a name such as "default" that is an SQL keyword goes in double quotes, text in
     single ones: in double quotes it is a name, also in SQLite.
+
+    SQL has columns for the first 1,900 keys of a table (DuckDB: 4,000); json_extract(_xetrack_more, '$."key"') has the
+    others, and the error for such a name says so. --where, --sort and --columns of other commands know them all.
     """
     from xetrack.read.selection import sql_errors, translated
 

@@ -121,6 +121,7 @@ class Reader(TableView):
             ReadOnlyTables: the query would change something.
             ColumnNotFound, TableNotFound: it names what is not there. What else is wrong with it raises what the
                 engine raises.
+            ColumnPastLimit: it names a key that has no column in SQL; says how to write it.
         """
         try:
             if self._backend != "pandas":

@@ -13,9 +13,9 @@ import sys
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from xetrack.errors import ColumnNotFound, InvalidArgument, TableNotFound, XetrackError
+from xetrack.errors import ColumnNotFound, ColumnPastLimit, InvalidArgument, TableNotFound, XetrackError
 from xetrack.tables.frames import python_columns, python_rows
-from xetrack.tables.layout import FIXED, quote
+from xetrack.tables.layout import FIXED, OVERFLOW, literal, quote
 from xetrack.tables.sqlite_door import NO_COLUMN, as_names
 
 if TYPE_CHECKING:
@@ -186,10 +186,33 @@ def not_found(error: Exception, table: Table) -> XetrackError | None:
     if missing := _MISSING_TABLE.search(said):
         return TableNotFound(missing[1] or missing[2], table.store.db, table.store.tables())
     if missing := _MISSING_COLUMN.search(said):
-        name = next(filter(None, missing.groups()))
-        own = name.rpartition(".")[2]  # of table.column; no column has a dot in its name
-        return ColumnNotFound(name, difflib.get_close_matches(own, [one for one in table.columns if one != own]))
+        return _no_column(next(filter(None, missing.groups())), table)
     return None
+
+
+def _no_column(name: str, table: Table) -> XetrackError:
+    """What to say of a name that SQL does not know; the engine may name its table, too."""
+    own, layout = name.rpartition(".")[2], table.layout()
+    for column in layout:
+        if column.key in (name, own) or column.name.casefold() == own.casefold():
+            if not column.stored:
+                return ColumnPastLimit(column.name, _past_limit(column, table.engine))
+            if column.name != own:
+                return ColumnNotFound(name, [column.name])
+    return ColumnNotFound(name, difflib.get_close_matches(own, [one for one in table.columns if one != own]))
+
+
+#: What DuckDB makes of text in JSON; it compares JSON itself with nothing but JSON.
+_CAST = {"bool": "BOOLEAN", "int": "BIGINT", "float": "DOUBLE"}
+
+
+def _past_limit(column: Column, engine: str) -> str:
+    """The SQL expression for the plain values of a key past the column limit."""
+    path = literal(f'$."{column.key}"')
+    if engine == "sqlite":
+        return f"json_extract({OVERFLOW}, {path})"
+    text = f"({OVERFLOW} ->> {path})"
+    return f"CAST({text} AS {_CAST[column.type]})" if column.type in _CAST else text
 
 
 def _order(sort: Sequence[tuple[str, bool]], last: bool) -> str:
