@@ -37,6 +37,9 @@ Made from `xetrack/cli/` by `scripts/docs`. Exit codes: 0 done, 1 failure or dam
 
 `DB` may be left out where `$XETRACK_DB` names a store: then a first argument is taken for the DB if it ends in `.db`,
 `.duckdb`, `.sqlite`, `.sqlite3` or `.events`, or if a store of that name is there, and else for the argument behind it.
+
+`--where` is a condition in the SQL of the engine, also about keys past the column limit; `xt export`, `xt redact`,
+`xt tail -f` and what prints other rows than a table's (`xt runs`, `xt columns`, `xt sql`) take SQLite's.
 """
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xetrack.errors import ColumnNotFound, InvalidArgument, RunNotFound, RunProtected
@@ -173,6 +173,20 @@ class Table:
             if not backend.has(self.name):
                 return labels, []
             return labels, backend.records(self.name, columns, track_id, offset, limit, last)
+
+    def chosen(
+        self, shown: Sequence[Column], asked: Sequence[Column], track_id: str | None, query: Callable[[str], str]
+    ) -> list[tuple[Any, ...]]:
+        """Rows whose ``NUMBER`` a query gives, in its order: the fixed columns, then those ``shown`` as in ``rows``.
+
+        The engine has the columns ``asked`` beside the fixed ones for the query; see ``Backend.ask``.
+        """
+        with self._open() as (backend, _):
+            if not backend.has(self.name):
+                return []
+            numbers = backend.ask(self.name, asked, track_id, query)
+            rows = backend.records(self.name, shown, track_id, 0, None, False)
+            return [rows[number] for (number,) in numbers]
 
     def column(self, name: str, track_id: str | None = None) -> list[Any]:
         """Values of one column, in order; ``name`` is a column's or a raw key.

@@ -9,7 +9,11 @@ import math
 import re
 import shlex
 import shutil
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +21,9 @@ from tests.cli.conftest import Call
 from tests.cli.test_matrix import CASES, takes
 from tests.cli.test_million_rows import ALL, LINES, SLOW
 from xetrack import Reader, Tracker
-from xetrack.errors import ColumnPastLimit
+from xetrack.errors import ColumnPastLimit, XetrackError
+from xetrack.read.selection import select
+from xetrack.store import open_store
 from xetrack.tables.duckdb import DuckdbTables
 from xetrack.tables.sqlite import SqliteTables
 
@@ -87,3 +93,83 @@ def test_sql_of_a_key_past_the_column_limit_says_where_it_lies(
     assert done.exit_code == 3 and "Did you mean: val_loss?" in done.stderr
     done = call("sql", db, 'SELECT "ear/ly" FROM events', "--engine", engine)
     assert done.exit_code == 3 and "Did you mean: early?" in done.stderr
+
+
+#: Conditions and orders, over columns that may or may not lie past the limit.
+CONDITIONS = [
+    *("za > '1'", "za > 1", "za = '10'", "za BETWEEN '1' AND '3'", "za || '' = '2'", "za // 2 = 1", "za + zb > 3"),
+    *(
+        "zb > '1'",
+        "zb = 2",
+        "zb <> '2'",
+        "zn > 1",
+        "zn IS NULL",
+        "zn < 1",
+        "isnan(zn)",
+        "zok",
+        "zok = 1",
+        "zok = 'true'",
+    ),
+    *("zt > '2024'", "zt > '2024-02'", "zt = '2024-01-01 00:00:00.000000'", "date_trunc('month', zt) > '2024-01-15'"),
+    *("zj LIKE '%2%'", "zbig > 5", "zbig = '5'", "zmix > 1", "zmix = '2.5'", "length(zbytes) = 2", "zok = 'true'"),
+    *(
+        "\"za\" > '1' AND Zb > 0",
+        "zempty IS NULL",
+        "za > early",
+        "starts_with(zb, '1')",
+        "zz = 1",
+        "nosuch > 1",
+        "za >",
+    ),
+    *("za = (SELECT max(early) FROM events)", 'track_id IN (SELECT track_id FROM "default" WHERE early > 4)'),
+    *("1); DROP TABLE events; SELECT (1", "1) UNION SELECT (1", "za > ?", '"nosuch" > 1'),
+]
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "duckdb"])
+def test_conditions_mean_the_same_on_both_sides_of_the_column_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    rows: list[dict[str, Any]] = [
+        {"za": 1, "zb": "1", "zn": math.nan, "zok": True, "zt": datetime(2024, 1, 1), "zj": [1, 2], "zbig": 2**70},
+        {"za": 2, "zb": "2", "zn": 0.5, "zok": False, "zt": datetime(2024, 3, 1, 12, 30), "zj": {"a": 1}, "zbig": 5},
+        {"za": 3, "zb": "10", "zn": math.inf, "zmix": 1, "zbytes": b"ab", "zbig": 6},
+        {"za": 10, "zb": "x", "zmix": "2.5", "zn": 2.0, "zt": datetime(2025, 1, 1, 0, 0, 0, 5)},
+        {"za": 2, "late": None, "zempty": None},
+    ]
+
+    def answers(limit: int) -> Iterator[tuple[Any, Any]]:
+        monkeypatch.setattr(SqliteTables, "limit", limit)
+        monkeypatch.setattr(DuckdbTables, "limit", limit)
+        db = str(tmp_path / f"limit_{limit}.db")
+        for run in ("a", "b"):
+            with Tracker(db, track_id=run) as tracker:
+                for number, row in enumerate(rows):
+                    tracker.log({"early": number + (run == "b"), **row})
+        with closing(open_store(db)) as store:
+            table = store.table("default", engine)
+            asked: list[dict[str, Any]] = [{"where": where} for where in CONDITIONS]
+            asked += [{"where": where, "track_id": "b", "sort": ["-early"], "limit": 2} for where in CONDITIONS[:8]]
+            for column in ("za", "zb", "zn", "zok", "zt", "zbig", "zmix"):
+                for name in (column, f"-{column}"):
+                    asked += [{"sort": [name]}, {"sort": [name], "limit": 3, "last": True}]
+                asked += [{"filled": column}, {"sort": [f"-{column}"], "first_of": ["track_id"], "filled": column}]
+                asked.append({"first_of": [column], "limit": 3})
+            for ask in asked:
+                for columns in (["track_id", "early", "zn"], None):
+                    try:
+                        names, found = select(table, columns=columns, **ask)
+                        told: Any = (
+                            [names, repr([row[names.index("track_id") : names.index("zn") + 1] for row in found])]
+                            if found
+                            else []
+                        )
+                    except XetrackError as error:
+                        told = type(error), getattr(error, "near", None)
+                    yield {**ask, "columns": columns}, told[1:] if columns is None else told
+
+    several = 0
+    for (ask, small), (same, large) in zip(list(answers(1000)), list(answers(3)), strict=True):
+        assert ask == same and small == large, (ask, small, large)
+        several += bool(small)
+    assert several > 100

@@ -44,6 +44,7 @@ from xetrack.exchange.splits import parse_split, part_of
 from xetrack.log.codec import jsonl
 from xetrack.log.events import PayloadRedacted, RowLogged
 from xetrack.log.log import FileLog
+from xetrack.tables.sqlite import SqliteTables
 
 UTC = dt.timezone.utc
 FORMS = ["jsonl", "csv", "tsv", "parquet", "jsonl.gz", "csv.zst"]
@@ -255,6 +256,20 @@ def test_keys_past_the_column_limit_are_exported(db: str, out: Out) -> None:
     assert pq.read_table(out("a.parquet")).to_pylist() == [{"k0": "1", "k2099": "last"}]
     export(db, out("all.jsonl"))
     assert [len(row) for row in lines(out("all.jsonl"))] == [2102, 2102]
+
+
+@pytest.mark.parametrize("limit", [1, 1000])
+def test_condition_has_the_same_answer_past_the_column_limit(
+    db: str, out: Out, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SqliteTables, "limit", limit)
+    log_rows(db, *({"x": 0, "n": number, "t": str(number), "b": 2**70 + number} for number in range(1, 4)))
+    wheres = {"n > '1'": [2, 3], "t > 1": [2, 3], "\"n\" = '2'": [2], "b > '5'": [], "n > x AND t + n = 4": [2]}
+    for where, found in wheres.items():
+        export(db, out("a.jsonl"), where=where, columns="n", force=True)
+        assert [row["n"] for row in lines(out("a.jsonl"))] == found, where
+    with pytest.raises(ColumnNotFound):
+        export(db, out("b.jsonl"), where='"nn" > 1')
 
 
 def test_export_does_not_warn_of_an_overflow_that_is_none(db: str, out: Out, caplog: pytest.LogCaptureFixture) -> None:

@@ -22,7 +22,6 @@ from typing import Any, NamedTuple, cast
 import msgspec
 
 from xetrack.errors import ColumnNotFound, InvalidArgument, ReadOnlyTables, RunNotFound, StorageFailed, storage_error
-from xetrack.log.cells import cell
 from xetrack.log.events import Event, PayloadRedacted, RowLogged, WriterStarted, split_id
 from xetrack.log.log import Log
 from xetrack.log.merged import Run
@@ -30,7 +29,8 @@ from xetrack.log.ranges import Frontier
 from xetrack.tables.layout import FIXED, OVERFLOW, Column, quote
 from xetrack.tables.projector import Projector
 from xetrack.tables.sqlite import SqliteTables
-from xetrack.tables.sqlite_door import open_for_users
+from xetrack.tables.sqlite_door import TablesConnection, open_for_users
+from xetrack.tables.sqlite_limit import all_beside
 
 _FIXED_COLUMNS = (Column("timestamp", "timestamp", "datetime"), Column("track_id", "track_id", "text"))
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -53,7 +53,8 @@ class Replay:
 
     def __init__(self, log: Log, table: str, folder: Path, position: Frontier | None = None) -> None:
         self._log, self._table, self._folder = log, table, folder
-        self._past_limit: list[Column] = []
+        #: The columns of the tables that conditions are asked of.
+        self._typed: list[Column] = []
         log.look(table)
         view = _Prefix(log, position, dated=True)
         # With no column of its own, every key lives in the overflow, which holds values as they were logged.
@@ -173,15 +174,16 @@ class Replay:
                 try:
                     projector = Projector(cast(Log, _Prefix(self._log, self.position)), tables)
                     projector.replay(self._table)
-                    self._past_limit = [c for c in projector.state(self._table).columns if not c.stored]
+                    self._typed = projector.state(self._table).columns
                 finally:
                     tables.close()
         conn = open_for_users(path, _nothing)
         try:
-            sql = f"SELECT _rowid_ FROM {self._with_named(conn, where)} WHERE"
-            # What is an expression is one in any number of parentheses; what closes ours is not.
-            conn.execute(f"{sql} ((\n{where}\n)) LIMIT 0").fetchall()
-            yield from (row for (row,) in conn.execute(f"{sql} (\n{where}\n) ORDER BY _rowid_"))
+            with self._asked(conn, where) as source:
+                sql = f"SELECT _rowid_ FROM {source} WHERE"
+                # What is an expression is one in any number of parentheses; what closes ours is not.
+                conn.execute(f"{sql} ((\n{where}\n)) LIMIT 0").fetchall()
+                yield from (row for (row,) in conn.execute(f"{sql} (\n{where}\n) ORDER BY _rowid_"))
         except ReadOnlyTables as error:
             raise InvalidArgument("where", "it may do no more than ask about rows") from error
         except (sqlite3.Error, sqlite3.Warning, ValueError) as error:
@@ -192,19 +194,16 @@ class Replay:
         finally:
             conn.close()
 
-    def _with_named(self, conn: sqlite3.Connection, where: str) -> str:
-        """The table, with those keys past the column limit as columns that a condition names."""
+    @contextmanager
+    def _asked(self, conn: TablesConnection, where: str) -> Iterator[str]:
+        """What a condition is asked of: the table, with the keys past the column limit as columns if it names one."""
         condition = where.casefold()
-        named = [column for column in self._past_limit if column.name.casefold() in condition]
-        if not named:
-            return quote(self._table)
-
-        def value(more: str | None, number: int) -> Any:
-            return cell(msgspec.json.decode(more).get(named[number].key), named[number].type) if more else None
-
-        conn.create_function("_xetrack_value", 2, value, deterministic=True)
-        cells = (f"_xetrack_value({OVERFLOW}, {number}) AS {quote(c.name)}" for number, c in enumerate(named))
-        return f"(SELECT *, _rowid_, {', '.join(cells)} FROM {quote(self._table)})"
+        named = [column for column in self._typed if column.name.casefold() in condition]
+        if all(column.stored for column in named):
+            yield quote(self._table)
+            return
+        with all_beside(conn, self._table, named) as source:
+            yield source
 
 
 def _logged(row: int, stamp: str, track_id: str, more: str | None) -> LoggedRow:

@@ -10,12 +10,12 @@ import difflib
 import re
 import sqlite3
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xetrack.errors import ColumnNotFound, ColumnPastLimit, InvalidArgument, TableNotFound, XetrackError
 from xetrack.tables.frames import python_columns, python_rows
-from xetrack.tables.layout import FIXED, OVERFLOW, literal, quote
+from xetrack.tables.layout import FIXED, NUMBER, OVERFLOW, literal, quote
 from xetrack.tables.sqlite_door import NO_COLUMN, as_names
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def select(
     wanted = _Wanted(columns, where, tuple(sort), track_id, limit, last, filled, first_of)
     layout = table.layout()
     if any(not column.stored for column in layout):
-        return _among_records(table, wanted)
+        return _past_the_limit(table, layout, wanted)
     if wanted == _Wanted(None, track_id=track_id, limit=limit, last=last):
         return table.rows(track_id, limit=limit, last=last)
     names, kinds, found = _fetched(table, layout, wanted)
@@ -98,38 +98,45 @@ def select_columns(
 
 def _fetched(table: Table, layout: Sequence[Column], wanted: _Wanted) -> tuple[list[str], list[str], Rows]:
     """Names and types of the columns, and the rows as the engine has them; no column: one that numbers the rows."""
-    _, where, _, track_id, limit, last, filled, first_of = wanted
     types = {**dict.fromkeys(FIXED, "text"), **{column.name: column.type for column in layout}}
     names = list(types) if wanted.columns is None else [table.resolve(name) for name in wanted.columns]
-    conditions = [*(["track_id=?"] if track_id is not None else []), *([f"(\n{where}\n)"] if where else [])]
     source = quote(table.name)
     if table.engine == "duckdb":
         source = f"(SELECT *, row_number() OVER () AS {_ROW} FROM {source})"
-    if filled is not None:
-        filled = table.resolve(filled)
-        conditions.append(f"{quote(filled)} IS NOT NULL")
-        if table.engine == "duckdb" and types[filled] == "float":
-            conditions.append(f"NOT isnan({quote(filled)})")
-    if conditions:
-        source = f"(SELECT *, {_ROW} FROM {source} WHERE {' AND '.join(conditions)})"
-    by = [(table.resolve(name), down) for name, down in map(direction, wanted.sort)]
-    if first_of is not None:
-        alike = ", ".join(quote(table.resolve(name)) for name in first_of) or "1"
-        place = f"row_number() OVER (PARTITION BY {alike} ORDER BY {_order(by, False)}) AS {_PLACE}"
-        source = f"(SELECT * FROM (SELECT *, {place} FROM {source}) WHERE {_PLACE}=1)"
-    sql = f"SELECT {', '.join(map(quote, names)) or _ROW} FROM {source} ORDER BY {_order(by, last)}" + (
-        f" LIMIT {min(limit, 2**62)}" if limit is not None else ""
-    )
+    of_run = ["track_id=?"] if wanted.track_id is not None else []
+    sql = _query(table, types, wanted, source, ", ".join(map(quote, names)) or _ROW, of_run)
     try:
-        cursor = table.connection().execute(sql, [] if track_id is None else [track_id])
+        cursor = table.connection().execute(sql, [] if wanted.track_id is None else [wanted.track_id])
         found = cursor.fetchall()
     except sql_errors() as error:
         if not table.count():
             return names, [types[name] for name in names], []  # a table without rows is not there in SQL
         raise translated(error, "--where", table) from error
-    if last:
+    if wanted.last:
         found.reverse()
     return names, [types[name] for name in names], found
+
+
+def _query(
+    table: Table, types: Mapping[str, str], wanted: _Wanted, source: str, listed: str, conditions: Sequence[str] = ()
+) -> str:
+    """What asks the engine for the rows wanted, backwards where they are the last ones."""
+    _, where, _, _, limit, last, filled, first_of = wanted
+    conditions = [*conditions, *([f"(\n{where}\n)"] if where else [])]
+    if filled is not None:
+        filled = table.resolve(filled)
+        conditions.append(f"{quote(filled)} IS NOT NULL")
+        if table.engine == "duckdb" and types[filled] == "float":
+            conditions.append(f"NOT isnan({quote(filled)})")
+    if conditions or first_of is not None:
+        source = f"(SELECT *, {_ROW} FROM {source} WHERE {' AND '.join(conditions) or 'true'})"
+    by = [(table.resolve(name), down) for name, down in map(direction, wanted.sort)]
+    if first_of is not None:
+        alike = ", ".join(quote(table.resolve(name)) for name in first_of) or "1"
+        place = f"row_number() OVER (PARTITION BY {alike} ORDER BY {_order(by, False)}) AS {_PLACE}"
+        source = f"(SELECT * FROM (SELECT *, {place} FROM {source}) WHERE {_PLACE}=1)"
+    sql = f"SELECT {listed} FROM {source} ORDER BY {_order(by, last)}"
+    return sql if limit is None else f"{sql} LIMIT {min(limit, 2**62)}"
 
 
 def choose(
@@ -196,7 +203,7 @@ def _no_column(name: str, table: Table) -> XetrackError:
     for column in layout:
         if column.key in (name, own) or column.name.casefold() == own.casefold():
             if not column.stored:
-                return ColumnPastLimit(column.name, _past_limit(column, table.engine))
+                return ColumnPastLimit(column.name, _in_overflow(column, table.engine))
             if column.name != own:
                 return ColumnNotFound(name, [column.name])
     return ColumnNotFound(name, difflib.get_close_matches(own, [one for one in table.columns if one != own]))
@@ -206,7 +213,7 @@ def _no_column(name: str, table: Table) -> XetrackError:
 _CAST = {"bool": "BOOLEAN", "int": "BIGINT", "float": "DOUBLE"}
 
 
-def _past_limit(column: Column, engine: str) -> str:
+def _in_overflow(column: Column, engine: str) -> str:
     """The SQL expression for the plain values of a key past the column limit."""
     path = literal(f'$."{column.key}"')
     if engine == "sqlite":
@@ -223,27 +230,31 @@ def _order(sort: Sequence[tuple[str, bool]], last: bool) -> str:
     return ", ".join([*terms, f"{_ROW} {'DESC' if last else 'ASC'}"])
 
 
-def _among_records(table: Table, wanted: _Wanted) -> tuple[list[str], Rows]:
-    """For tables with keys past the column limit, which SQL does not see."""
-    _, where, sort, track_id, limit, last, filled, first_of = wanted
-    names = table.columns
-    columns = None if wanted.columns is None else [table.resolve(name) for name in wanted.columns]
-    is_plain = where is None and not sort and filled is None and first_of is None
-    labels, found = table.rows(track_id, limit=limit if is_plain else None, last=last)
+def _past_the_limit(table: Table, layout: Sequence[Column], wanted: _Wanted) -> tuple[list[str], Rows]:
+    """For tables with keys past the column limit, of which SQL gets those that are spoken of."""
+    types = {**dict.fromkeys(FIXED, "text"), **{column.name: column.type for column in layout}}
+    names = list(types) if wanted.columns is None else [table.resolve(name) for name in wanted.columns]
+    condition, spoken_of = (wanted.where or "").casefold(), {name for name, _ in map(direction, wanted.sort)}
+    spoken_of.update(wanted.first_of or (), [] if wanted.filled is None else [wanted.filled])
+    if wanted.where is None and not spoken_of and wanted.first_of is None:
+        labels, found = table.rows(wanted.track_id, limit=wanted.limit, last=wanted.last)
+    else:
+        own = set(map(table.resolve, spoken_of))
+        asked = [column for column in layout if column.name in own or column.name.casefold() in condition]
+        named = set(names)
+        shown = [column for column in layout if column.name in named]
+        labels = [*FIXED, *(column.name for column in sorted(shown, key=lambda column: not column.stored))]
+        try:
+            found = table.chosen(
+                shown, asked, wanted.track_id, lambda source: _query(table, types, wanted, source, NUMBER)
+            )
+        except sql_errors() as error:
+            raise translated(error, "--where", table) from error
+        if wanted.last:
+            found.reverse()
     numbers = {label: number for number, label in enumerate(labels)}
     places = [numbers[name] for name in names]
-    rows = [tuple(row[place] for place in places) for row in found]
-    if filled is not None:
-        own = names.index(table.resolve(filled))
-        rows = [row for row in rows if row[own] is not None and row[own] == row[own]]
-    names, rows = choose(names, rows, where=where, sort=sort)
-    if first_of is not None:
-        alike = [names.index(table.resolve(name)) for name in first_of]
-        firsts: dict[Any, tuple[Any, ...]] = {}
-        for row in rows:
-            firsts.setdefault(tuple(map(repr, (row[place] for place in alike))), row)
-        rows = list(firsts.values())
-    return choose(names, rows, columns=columns, limit=limit, last=last)
+    return names, [tuple(row[place] for place in places) for row in found]
 
 
 def _matching(names: Sequence[str], rows: Rows, where: str | None, sort: Sequence[str]) -> list[int]:

@@ -203,6 +203,16 @@ class Backend(Protocol):
         """Number and run of the rows whose cell is this value, empty if None. A name is that of a fixed column."""
         ...
 
+    def ask(
+        self, table: str, columns: Sequence[Column], run: str | None, query: Callable[[str], str]
+    ) -> list[tuple[Any, ...]]:
+        """What a query gives over a run's rows or all, with these columns, those past the column limit too.
+
+        ``query`` gets what to select from, which has ``_rowid_``, by which the rows are in order, and ``NUMBER``,
+        too. What a user wrote may be part of it: it can do no more than ask.
+        """
+        ...
+
     def content(self, table: str) -> tuple[list[tuple[str, str]], Iterator[Any]]:
         """Names with types of the columns, and all rows in order, some thousand at a time, as they are stored."""
         ...

@@ -74,7 +74,7 @@ class DuckdbConnection(Native):
             ReadOnlyTables: it would change something.
         """
         native = self._native()
-        _refuse_writes(native, query)
+        refuse_writes(native, query)
         if parameters is None:
             native.execute(query)
         else:
@@ -83,7 +83,7 @@ class DuckdbConnection(Native):
 
     def sql(self, query: str, *, params: Any = None) -> Any:
         """A relation, as ``duckdb.sql`` gives; same errors as ``execute``."""
-        _refuse_writes(self._native(), query)
+        refuse_writes(self._native(), query)
         return self._beside().sql(query, params=params)
 
     query = sql
@@ -188,7 +188,8 @@ _WRITING = frozenset(
 )
 
 
-def _refuse_writes(native: Any, query: Any) -> None:
+def refuse_writes(native: Any, query: Any) -> None:
+    """Raise ``ReadOnlyTables`` if a statement would do anything but tell."""
     import duckdb
 
     if not isinstance(query, str):
@@ -196,7 +197,7 @@ def _refuse_writes(native: Any, query: Any) -> None:
     for statement in native.extract_statements(query):
         kind, text = statement.type, statement.query
         if kind == duckdb.StatementType.EXPLAIN:
-            _refuse_writes(native, text[_EXPLAIN.match(text).end() :])  # type: ignore[union-attr]  # it begins so
+            refuse_writes(native, text[_EXPLAIN.match(text).end() :])  # type: ignore[union-attr]  # it begins so
         elif kind == duckdb.StatementType.PRAGMA and _PRAGMA.match(text):
             continue
         elif kind != duckdb.StatementType.SELECT:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -10,9 +10,11 @@ import msgspec
 from xetrack.log.values import decode
 from xetrack.tables.base import Selection
 from xetrack.tables.duckdb_cells import SQL_TYPES, DoesNotFit, duckdb_cell, series
+from xetrack.tables.duckdb_door import refuse_writes
+from xetrack.tables.duckdb_file import registered
 from xetrack.tables.duckdb_layers import ROW, Layers
 from xetrack.tables.frames import comparable, python_rows
-from xetrack.tables.layout import FIXED, OVERFLOW, Column, quote
+from xetrack.tables.layout import FIXED, NUMBER, OVERFLOW, Column, literal, quote
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 #: The largest number that LIMIT takes.
 _MOST = 2**62
 _CHUNK_ROWS = 4096
+_BESIDE = "_xetrack_beside"
 
 
 class DuckdbReading:
@@ -138,6 +141,27 @@ class DuckdbReading:
         found: list[tuple[int, str]] = self.conn.execute(sql, [*values, *more_values]).fetchall()
         return found
 
+    def ask(
+        self, table: str, columns: Sequence[Column], run: str | None, query: Callable[[str], str]
+    ) -> list[tuple[Any, ...]]:
+        stored, more = [c.name for c in columns if c.stored], [c for c in columns if not c.stored]
+        layers = self.layers[table]
+        source = layers.relation([*FIXED, *stored])
+        conn = self.conn.cursor()
+        try:
+            conn.execute("USE db")
+            if more:
+                _put_beside(conn, layers.relation([OVERFLOW]), more)
+                source = f"SELECT * FROM ({source}) JOIN {_BESIDE} USING ({ROW})"
+            where = "" if run is None else f" WHERE track_id={literal(run)}"
+            numbered = f"(SELECT *, row_number() OVER (ORDER BY {ROW}) - 1 AS {NUMBER} FROM ({source}){where})"
+            sql = query(numbered)
+            refuse_writes(conn, sql)
+            found: list[tuple[Any, ...]] = conn.execute(sql).fetchall()
+            return found
+        finally:
+            conn.close()
+
     def content(self, table: str) -> tuple[list[tuple[str, str]], Iterator[Any]]:
         layers = self.layers[table]
         # Floats as text, since NaN is not equal to itself.
@@ -155,12 +179,33 @@ def fetch_arrow(result: Any) -> Any:
     return result.to_arrow_table() if hasattr(result, "to_arrow_table") else result.fetch_arrow_table()
 
 
+def _put_beside(conn: Any, relation: str, columns: Sequence[Column]) -> None:
+    """Make a temporary table of the keys past the column limit, in the types that columns have."""
+    import pyarrow as pa
+
+    found = fetch_arrow(conn.sql(relation))
+    keys = [msgspec.json.decode(text) if text else {} for text in found.column(OVERFLOW).to_pylist()]
+    typed = [_typed([row.get(column.key) for row in keys], column) for column in columns]
+    arrays = pa.table([found.column(ROW), *(array for array, _ in typed)], names=[ROW, *(c.name for c in columns)])
+    cells = ", ".join(
+        f"CAST({quote(column.name)} AS {sql_type}) AS {quote(column.name)}"
+        for column, (_, sql_type) in zip(columns, typed, strict=True)
+    )
+    with registered(conn, "_xetrack_cells", arrays):
+        conn.execute(f"CREATE TEMP TABLE {_BESIDE} AS SELECT {ROW}, {cells} FROM _xetrack_cells")
+
+
 def _of_overflow(wires: list[Any], column: Column) -> Any:
-    sql_type = SQL_TYPES[column.type]
+    return _typed(wires, column)[0]
+
+
+def _typed(wires: list[Any], column: Column) -> tuple[Any, str]:
+    """The cells of a column as an Arrow array, and the type that DuckDB would have them in."""
+    types, sql_type = {type(wire) for wire in wires}, SQL_TYPES[column.type]
     try:
-        return series(wires, {type(wire) for wire in wires}, column.type, sql_type)
+        return series(wires, types, column.type, sql_type), sql_type
     except DoesNotFit:
-        return series(wires, {type(wire) for wire in wires}, column.type, "VARCHAR")
+        return series(wires, types, column.type, "VARCHAR"), "VARCHAR"
 
 
 def _text_or_cell(wire: Any, column: Column) -> Any:

@@ -21,6 +21,9 @@ FIXED = ("timestamp", "track_id")
 #: Where keys past the column limit live, one JSON object a row.
 OVERFLOW = "_xetrack_more"
 
+#: What counts the rows that a query is asked about, from 0; no user's column can have this name.
+NUMBER = "_xetrack_number"
+
 Position = tuple[int, str, int]
 """Place of an event in the total order: clock, writer, seq."""
 

@@ -24,6 +24,7 @@ from xetrack.tables.base import SLOT_BITS, Ailment, Block, Checkpoint, ColumnRow
 from xetrack.tables.layout import FIXED, OVERFLOW, Column, quote
 from xetrack.tables.packing import packed, unpacked
 from xetrack.tables.sqlite_door import BUSY_TIMEOUT_S, TablesConnection
+from xetrack.tables.sqlite_limit import DECLARED
 from xetrack.tables.sqlite_read import SqliteReading
 
 #: In the header of every tables file (``PRAGMA application_id``): "xtrk".
@@ -32,19 +33,6 @@ _MAGIC = b"SQLite format 3\x00"
 _BLOCK_ROWS = 4096
 #: SQLITE_IOERR_SHORT_READ, told as a "disk I/O error": the file was cut off. Python 3.10 does not say which it is.
 _SHORT_READ = 522
-
-_DECLARED = {
-    "null": "",
-    "bool": "BOOLEAN",
-    "int": "INTEGER",
-    "bigint": "TEXT",
-    "float": "REAL",
-    "text": "TEXT",
-    "bytes": "BLOB",
-    "datetime": "TIMESTAMP",
-    "json": "JSON",
-    "asset": "TEXT",
-}
 
 _BOOKKEEPING = """
 CREATE TABLE IF NOT EXISTS {schema}._xetrack_tables (name TEXT PRIMARY KEY, state BLOB NOT NULL) WITHOUT ROWID;
@@ -215,7 +203,7 @@ class SqliteTables(SqliteReading):
 
     def _make(self, table: str, columns: Sequence[Column]) -> None:
         declared = [f"{name} TEXT" for name in FIXED]
-        declared += [f"{quote(column.name)} {_DECLARED[column.type]}" for column in columns if column.stored]
+        declared += [f"{quote(column.name)} {DECLARED[column.type]}" for column in columns if column.stored]
         if not all(column.stored for column in columns):
             declared.append(f"{OVERFLOW} JSON")
         self.conn.run(f"CREATE TABLE {self.schema}.{quote(table)} ({', '.join(declared)})")
@@ -241,7 +229,7 @@ class SqliteTables(SqliteReading):
 
     def add_column(self, table: str, column: Column) -> None:
         if column.stored:
-            self.conn.run(f"ALTER TABLE {quote(table)} ADD COLUMN {quote(column.name)} {_DECLARED[column.type]}")
+            self.conn.run(f"ALTER TABLE {quote(table)} ADD COLUMN {quote(column.name)} {DECLARED[column.type]}")
         elif OVERFLOW not in self._physical(table):
             self.conn.run(f"ALTER TABLE {quote(table)} ADD COLUMN {OVERFLOW} JSON")
 

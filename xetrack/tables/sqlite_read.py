@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xetrack.log.cells import cell
 from xetrack.tables.base import Selection
 from xetrack.tables.frames import comparable, frame, python_rows, stitched
-from xetrack.tables.layout import FIXED, OVERFLOW, Column, quote
+from xetrack.tables.layout import FIXED, NUMBER, OVERFLOW, Column, literal, quote
+from xetrack.tables.sqlite_door import TablesConnection, as_names
+from xetrack.tables.sqlite_limit import all_beside
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
-
-    from xetrack.tables.sqlite_door import TablesConnection
 
 #: The largest number that SQLite takes.
 _MOST = 2**63 - 1
@@ -113,6 +113,14 @@ class SqliteReading:
         taken_apart = stitched([column])
         sql = f"SELECT _rowid_, track_id, {OVERFLOW} FROM {quote(table)}{where}"
         return [(row[0], row[1]) for row in map(taken_apart, self.conn.run(sql, values)) if row[2] == target]
+
+    def ask(
+        self, table: str, columns: Sequence[Column], run: str | None, query: Callable[[str], str]
+    ) -> list[tuple[Any, ...]]:
+        where = "" if run is None else f" WHERE track_id={literal(run)}"
+        with all_beside(self.conn, table, columns) as source:
+            numbered = f"(SELECT *, row_number() OVER (ORDER BY _rowid_) - 1 AS {NUMBER} FROM {source}{where})"
+            return self.conn.run(as_names(query(numbered))).fetchall()
 
     def content(self, table: str) -> tuple[list[tuple[str, str]], Iterator[Any]]:
         names = [(row[1], row[2]) for row in self.conn.run(f"PRAGMA table_info({quote(table)})")]
