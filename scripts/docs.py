@@ -40,6 +40,10 @@ Made from `xetrack/cli/` by `scripts/docs`. Exit codes: 0 done, 1 failure or dam
 
 `--where` is a condition in the SQL of the engine, also about keys past the column limit; `xt export`, `xt redact`,
 `xt tail -f` and what prints other rows than a table's (`xt runs`, `xt columns`, `xt sql`) take SQLite's.
+
+SQLite has no NaN: where one was logged its tables have an empty cell, `null` in JSON, and `loss IS NULL` finds it.
+DuckDB's have NaN, in JSON the text `"NaN"`; there it is larger than any number, so `loss > 0.5` finds it and
+`NOT isnan(loss)` leaves it out. `--sort` has it among the empty cells, last, and `xt log` shows it, in both.
 """
 
 

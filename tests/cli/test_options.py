@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import shlex
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +18,8 @@ from tests.cli.conftest import Call
 from xetrack import Reader, Tracker
 from xetrack.cli.commands import command
 from xetrack.cli.options import Output
+from xetrack.tables.duckdb import DuckdbTables
+from xetrack.tables.sqlite import SqliteTables
 
 ENGINES = ["sqlite", "duckdb"]
 
@@ -218,3 +221,29 @@ def test_what_was_typed_is_named_as_it_is_typed(call: Call, store: str, args: tu
     done = call(*(store if arg == "DB" else arg for arg in args))
     assert (done.exit_code, done.stdout) == (2, "")
     assert named in done.stderr
+
+
+@pytest.mark.parametrize("limit", [1, 1000])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_nan_sorts_like_an_empty_cell_and_is_one_in_sqlite_alone(
+    call: Call, db: str, engine: str, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for tables in (SqliteTables, DuckdbTables):
+        monkeypatch.setattr(tables, "limit", limit)
+    with Tracker(db, track_id="r") as tracker:
+        for n, loss in enumerate([math.nan, 1.0, None, 0.5, math.inf, -math.inf]):
+            tracker.log({"n": n, "loss": loss})
+
+    def numbers(*options: str) -> list[int]:
+        done = call("head", db, f"--engine={engine}", "--json", *options)
+        return [row["n"] for row in _rows(done.stdout)]
+
+    assert numbers("--sort=loss") == [5, 3, 1, 4, 0, 2]
+    assert numbers("--sort=-loss") == [4, 1, 3, 5, 0, 2]
+    assert numbers("--sort=-loss", "--n=2") == [4, 1]
+    result = call("tail", db, f"--engine={engine}", "--sort=loss", "--n=3", "--columns=n", "--csv")
+    assert result.stdout == "n\n4\n0\n2\n"
+    shown = [row["loss"] for row in _rows(call("head", db, f"--engine={engine}", "--json").stdout)]
+    assert shown == [None if engine == "sqlite" else "NaN", 1.0, None, 0.5, "Infinity", "-Infinity"]
+    assert numbers("--where=loss IS NULL") == ([0, 2] if engine == "sqlite" else [2])
+    assert numbers("--where=loss > 0.7") == ([1, 4] if engine == "sqlite" else [0, 1, 4])

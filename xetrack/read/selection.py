@@ -64,7 +64,7 @@ def select(
     """Names of columns, and rows in the order of the log or of ``sort``.
 
     ``columns`` and ``sort`` are names or raw keys, ``-loss`` sorts downwards, empty
-    cells come last. ``where`` is an SQL condition over the table. ``last`` gives the
+    cells and NaN come last. ``where`` is an SQL condition over the table. ``last`` gives the
     last ``limit`` rows of that order instead of the first. ``filled``: only rows with a
     value there, which NaN is not. ``first_of``: of rows alike in these only the first.
 
@@ -130,7 +130,12 @@ def _query(
             conditions.append(f"NOT isnan({quote(filled)})")
     if conditions or first_of is not None:
         source = f"(SELECT *, {_ROW} FROM {source} WHERE {' AND '.join(conditions) or 'true'})"
-    by = [(table.resolve(name), down) for name, down in map(direction, wanted.sort)]
+    by = []
+    for name, down in map(direction, wanted.sort):
+        own = quote(name := table.resolve(name))
+        # To DuckDB NaN is the largest number; here it has the place of an empty cell, which it is in SQLite.
+        is_odd = table.engine == "duckdb" and types[name] == "float"
+        by.append((f"CASE WHEN isnan({own}) THEN NULL ELSE {own} END" if is_odd else own, down))
     if first_of is not None:
         alike = ", ".join(quote(table.resolve(name)) for name in first_of) or "1"
         place = f"row_number() OVER (PARTITION BY {alike} ORDER BY {_order(by, False)}) AS {_PLACE}"
@@ -223,10 +228,8 @@ def _in_overflow(column: Column, engine: str) -> str:
 
 
 def _order(sort: Sequence[tuple[str, bool]], last: bool) -> str:
-    """Backwards where the last rows are wanted, empty cells at the other end then."""
-    terms = [
-        f"{quote(name)} {'DESC' if down != last else 'ASC'} NULLS {'FIRST' if last else 'LAST'}" for name, down in sort
-    ]
+    """By expressions; backwards where the last rows are wanted, empty cells at the other end then."""
+    terms = [f"{by} {'DESC' if down != last else 'ASC'} NULLS {'FIRST' if last else 'LAST'}" for by, down in sort]
     return ", ".join([*terms, f"{_ROW} {'DESC' if last else 'ASC'}"])
 
 
@@ -263,7 +266,7 @@ def _matching(names: Sequence[str], rows: Rows, where: str | None, sort: Sequenc
     try:
         by = [(_named(name, names), down) for name, down in map(direction, sort)]
         places = _spoken_of(names, where or "", [name for name, _ in by])
-        order = _order(by, last=False)
+        order = _order([(quote(name), down) for name, down in by], last=False)
         conn.execute(f"CREATE TABLE rows ({', '.join(quote(names[place]) for place in places)})")
         marks = ", ".join("?" * len(places))
         conn.executemany(f"INSERT INTO rows VALUES ({marks})", ([_cell(row[p]) for p in places] for row in rows))
