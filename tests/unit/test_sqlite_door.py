@@ -87,6 +87,17 @@ def test_names_in_double_quotes_that_are_there_mean_what_they_did(conn: TablesCo
     assert conn.execute('WITH "b"("z") AS (SELECT 1) SELECT "z" FROM "b"').fetchall() == [(1,)]
 
 
+def test_what_is_in_comments_before_a_statement_is_passed_over(conn: TablesConnection) -> None:
+    with pytest.raises(ReadOnlyTables):
+        conn.execute('-- select\n/* with */ UPDATE "default" SET loss = "typo" /* values */')
+    many = "-- ; -- /* */ --\n/* select **/ " * 5000
+    with pytest.raises(sqlite3.OperationalError, match="^no such column: typo$"):
+        conn.execute(f'{many}SELECT "typo" FROM events')
+    assert conn.execute(f'{many}SELECT "loss" FROM events').fetchall() == [(0.5,)]
+    with pytest.raises(sqlite3.OperationalError, match="syntax error"):
+        conn.execute(f'{many}SELEC "loss" FROM events')
+
+
 def test_other_errors_are_said_as_they_were(conn: TablesConnection) -> None:
     for sql, said in (
         ('SELECT "loss" FRM events WHERE', 'near "events"'),

@@ -29,13 +29,17 @@ _REFUSALS = ("readonly database", "because it is a view", "not authorized", "aut
 #: What SQLite says of a name that is not there.
 NO_COLUMN = "no such column: "
 
-#: What is one piece in SQL, whatever stands in it: texts, quoted names, comments. What is not closed goes to the end.
+#: What is one piece in SQL, whatever stands in it: texts, quoted names, comments. A doubled quote makes two texts of
+#: one, which is as good. What is not closed goes to the end.
 _PIECE = re.compile(
-    r"""'(?:[^']|'')*' | "(?:[^"]|"")*" | `(?:[^`]|``)*` | \[[^]]*\] | --[^\n]* | /\*.*?(?:\*/|\Z) | ['"`[].*""",
+    r"""'[^']*' | "[^"]*(?:""[^"]*)*" | `[^`]*` | \[[^]]*\] | --[^\n]* | /\*.*?(?:\*/|\Z) | ['"`[].*""",
     re.DOTALL | re.VERBOSE,
 )
 #: A statement that asks, behind comments.
-_QUESTION = re.compile(r"(?:[\s;]|--[^\n]*|/\*.*?\*/)*(?=(?:select|with|values|explain)\b)", re.DOTALL | re.IGNORECASE)
+_QUESTION = re.compile(
+    r"(?: [\s;] | --[^\n]*\n | /\*[^*]*(?:\*(?!/)[^*]*)*\*/ )* (?= (?:select|with|values|explain)\b )",
+    re.IGNORECASE | re.VERBOSE,
+)
 
 
 def as_names(sql: str) -> str:
