@@ -25,6 +25,19 @@ def test_ctrl_c_while_sqlite_asks_for_leave_is_an_interrupt_not_a_refusal() -> N
 
 
 @pytest.mark.parametrize(
+    ("width", "count"),
+    [*((14, count) for count in (0, 1, 15, 16, 17, 1023, 1024, 3000)), (1, 2047), (1025, 17), (1900, 3)],
+)
+def test_rows_are_inserted_once_each_in_order_however_many_there_are(width: int, count: int) -> None:
+    conn = sqlite3.connect(":memory:", isolation_level=None, factory=TablesConnection)
+    conn.run(f"CREATE TABLE t ({', '.join(f'c{number}' for number in range(width))})")
+    conn.insert("INSERT INTO t", width, (range(number * width, (number + 1) * width) for number in range(count)))
+    found = conn.run("SELECT * FROM t ORDER BY rowid").fetchall()
+    assert found == [tuple(range(number * width, (number + 1) * width)) for number in range(count)]
+    conn.close()
+
+
+@pytest.mark.parametrize(
     ("sql", "meant"),
     [
         ('"a" > 1', "`a` > 1"),

@@ -272,9 +272,8 @@ class SqliteTables(SqliteReading):
         if rows.more is not None:
             names.append(OVERFLOW)
             series.append(rows.more)
-        listed, marks = ",".join(map(quote, names)), ",".join("?" * len(names))
-        sql = f"INSERT INTO {quote(table)} ({listed}) VALUES ({marks})"
-        self.conn.run_many(sql, zip(*series, strict=True))
+        into = f"INSERT INTO {quote(table)} ({','.join(map(quote, names))})"
+        self.conn.insert(into, len(names), zip(*series, strict=True))
 
     def set_cells(self, table: str, column: Column, wire: Any, run: str | None, rows: Sequence[int] | None) -> int:
         if column.stored:

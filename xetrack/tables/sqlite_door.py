@@ -8,6 +8,7 @@ there is an error, where SQLite alone takes it for text and chooses every row.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
@@ -18,6 +19,11 @@ from xetrack.errors import ReadOnlyTables, StorageFailed
 
 #: Another projector may be replaying a large log; it is waited for.
 BUSY_TIMEOUT_S = 600.0
+
+#: Rows that one statement inserts, while there are so many: few sizes, as each is a statement that is kept.
+_ROWS_AT_ONCE = (1024, 512, 256, 128, 64, 32, 16)
+#: Values that a statement may have. SQLite took 999 at most before 3.32.
+_MOST_VALUES = 16384 if sqlite3.sqlite_version_info >= (3, 32) else 999
 
 #: Pragmas that only tell.
 _PRAGMAS = frozenset(
@@ -61,7 +67,7 @@ def as_names(sql: str) -> str:
 class TablesConnection(sqlite3.Connection):
     """A connection for users: catches up before every statement, refuses to write.
 
-    ``run`` and ``run_many`` are the package's own way in, without either.
+    ``run``, ``run_many`` and ``insert`` are the package's own way in, without either.
     """
 
     before: Callable[[], None] | None = None
@@ -113,6 +119,21 @@ class TablesConnection(sqlite3.Connection):
 
     def run_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         sqlite3.Connection.cursor(self).executemany(sql, rows)
+
+    def insert(self, into: str, width: int, rows: Iterable[Sequence[Any]]) -> None:
+        """Insert rows of so many values, hundreds by one statement.
+
+        SQLite works without the interpreter's lock, and whoever logs meanwhile would wait for it at each statement.
+        """
+        left = iter(rows)
+        marks = f"({','.join('?' * width)})"
+        for count in _ROWS_AT_ONCE:
+            if count * width <= _MOST_VALUES:
+                sql = f"{into} VALUES {','.join([marks] * count)}"
+                while len(some := list(itertools.islice(left, count))) == count:
+                    self.run(sql, list(itertools.chain.from_iterable(some)))
+                left = iter(some)
+        self.run_many(f"{into} VALUES {marks}", left)
 
     def cursor(self, factory: Any = None) -> Any:
         return super().cursor(factory or TablesCursor)
