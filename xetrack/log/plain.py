@@ -72,19 +72,18 @@ class JsonReader:
         self._conn.execute("PRAGMA disable_optimizer")
         self._scratch = bytearray()
 
-    def read(self, texts: pa.Array, kinds: Mapping[str, Any]) -> dict[str, pa.Array]:
-        """The members of JSON objects, an array each.
+    def read(self, texts: pa.Table, kinds: Mapping[str, Any]) -> dict[str, pa.Array]:
+        """The members of the JSON objects that are ``wanted`` of the texts, an array each.
 
         Raises:
             _NotPlain: something is not JSON, or no object.
         """
         import duckdb
-        import pyarrow as pa
 
         literal = msgspec.json.encode(kinds).decode().replace("'", "''")
-        self._conn.register("_xetrack_texts", pa.table({"text": texts}))
+        self._conn.register("_xetrack_texts", texts)
         try:
-            found = self._conn.sql(f"SELECT from_json(text, '{literal}') AS found FROM _xetrack_texts")
+            found = self._conn.sql(f"SELECT from_json(text, '{literal}') AS found FROM _xetrack_texts WHERE wanted")
             table = found.to_arrow_table() if hasattr(found, "to_arrow_table") else found.fetch_arrow_table()
         except duckdb.Error as error:
             raise _NotPlain from error
@@ -93,7 +92,7 @@ class JsonReader:
     def copy(self, raw: bytes) -> memoryview:
         """The bytes to write to, where those of the last call were: new memory costs more than copying."""
         if len(self._scratch) < len(raw):
-            self._scratch = bytearray(len(raw))
+            self._scratch = bytearray(len(raw) + (len(raw) >> 3))  # the next piece may be a little longer
         self._scratch[: len(raw)] = raw
         return memoryview(self._scratch)[: len(raw)]
 
@@ -116,7 +115,7 @@ def read_rows(raw: bytes, ends: np.ndarray, kinds: dict[str, str], reader: JsonR
             data = reader.read(_pieces(raw, heads.data, ends - _TAIL_BYTES + 1), leaves)
         else:
             heads = _heads(raw, ends, _HEAD, _MAX_HEADS)
-            given = reader.read(_lines(raw, ends), {**_FIELDS, "data": leaves})
+            given = reader.read(_pieces(raw, _starts(ends), ends), {**_FIELDS, "data": leaves})
             data = _members(given.pop("data"), leaves)
             kinds_given = {name: "text" if _FIELDS[name] == "JSON" else "int" for name in given}
             fields = {name: _typed(array, kinds_given[name], escapes) for name, array in given.items()}
@@ -164,7 +163,7 @@ def stretches(raw: bytes, ends: np.ndarray) -> list[tuple[int, int, bool]]:
     if len(raw) < len(ROW):
         return [(0, len(ends), False)]
     windows = np.ndarray((len(raw) - len(ROW) + 1,), f"V{len(ROW)}", raw, strides=(1,))
-    starts = np.concatenate(([0], ends[:-1] + 1))
+    starts = _starts(ends)
     there = windows[np.minimum(starts, len(windows) - 1)].view(np.uint8).reshape(-1, len(ROW))
     rows = (there == np.frombuffer(ROW, np.uint8)).all(axis=1)
     bounds = [0, *(np.flatnonzero(rows[1:] != rows[:-1]) + 1).tolist(), len(ends)]
@@ -204,25 +203,24 @@ def _is_text(raw: bytes) -> bool:
     return True
 
 
-def _lines(raw: bytes, ends: np.ndarray) -> pa.Array:
-    """The lines as texts, in place."""
+def _starts(ends: np.ndarray) -> np.ndarray:
+    """Where the lines begin that end there."""
     import numpy as np
-    import pyarrow as pa
 
-    offsets = np.zeros(len(ends) + 1, np.int32)
-    offsets[1:] = ends + 1
-    return pa.StringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(raw))
+    return np.concatenate(([0], ends[:-1] + 1))
 
 
-def _pieces(raw: bytes, starts: np.ndarray, ends: np.ndarray) -> pa.Array:
-    """Pieces of the bytes as texts; what is between them is not copied."""
+def _pieces(raw: bytes, starts: np.ndarray, ends: np.ndarray) -> pa.Table:
+    """Pieces of the bytes as texts that are ``wanted``, in place, with those between them, which are not."""
     import numpy as np
     import pyarrow as pa
 
     bounds = np.empty(2 * len(starts), np.int32)
     bounds[::2], bounds[1::2] = starts, ends
-    with_between = pa.StringArray.from_buffers(len(bounds) - 1, pa.py_buffer(bounds), pa.py_buffer(raw))
-    return with_between.take(pa.array(np.arange(0, len(bounds), 2)))
+    wanted = np.ones(len(bounds) - 1, bool)
+    wanted[1::2] = False
+    texts = pa.StringArray.from_buffers(len(wanted), pa.py_buffer(bounds), pa.py_buffer(raw))
+    return pa.table({"text": texts, "wanted": wanted})
 
 
 def _members(objects: pa.StructArray, names: Iterable[str]) -> dict[str, pa.Array]:
@@ -254,7 +252,7 @@ def _heads(raw: bytes, ends: np.ndarray, pattern: re.Pattern[bytes], most: int) 
     import numpy as np
     import pyarrow as pa
 
-    starts = np.concatenate(([0], ends[:-1] + 1))
+    starts = _starts(ends)
     clocks, seqs, codes, run_codes, data = (np.empty(len(ends), np.int64) for _ in range(5))
     walls = np.full(len(ends), -1)
     numbers = {2: seqs, 3: clocks, 4: walls}
