@@ -8,6 +8,7 @@ a command family is loaded when one of its commands is asked for.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from importlib import import_module
@@ -20,6 +21,8 @@ import xetrack
 from xetrack.cli.interrupts import INTERRUPTED, heeded, pressed
 from xetrack.errors import XetrackError
 
+#: New objects until the collector looks for garbage.
+_COLLECTED_AFTER = 20_000
 #: Modules of this floor, and the commands that each adds to the app, in the order of the help.
 FAMILIES = {
     "rows": "head tail ls columns",
@@ -171,6 +174,8 @@ def _options(
 
 def main() -> None:
     """Run the command line; the entry point of `xt` and `python -m xetrack`."""
+    # Imports make objects that stay: not to look at all of them time and again is a twentieth of a short command.
+    gc.set_threshold(_COLLECTED_AFTER)
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # for as long as the program runs
     if sys.stdout is None:

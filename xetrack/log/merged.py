@@ -13,10 +13,10 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xetrack.log.codec import Damage
-from xetrack.log.columns import Columns, Parser, by_columns, joined
 from xetrack.log.events import Event, event_key
 
 if TYPE_CHECKING:
+    from xetrack.log.columns import Columns, Parser
     from xetrack.log.log import Chunk, Log
 
 #: With so few segments it costs more to ask for their first readings than to open them all.
@@ -66,7 +66,11 @@ class Merged:
         self._table = table
         self._starts = starts
         self._ends = ends
-        self._parser = Parser(columns) if columns is not None else None
+        self._parser: Parser | None = None
+        if columns is not None:
+            from xetrack.log.columns import Parser
+
+            self._parser = Parser(columns)
         self.damaged = 0
 
     def __iter__(self) -> Generator[Run, None, None]:
@@ -142,6 +146,8 @@ class _Source:
         if (table, name) in log.unsorted:
             self._chunks = _as_one(log.scan(table, name, offset, end), offset)
         elif parser is not None:
+            from xetrack.log.columns import by_columns
+
             self._chunks = by_columns(log.scan(table, name, offset, end, undecoded=parser.piece_bytes), parser)
         else:
             self._chunks = log.scan(table, name, offset, end)
@@ -167,7 +173,7 @@ class _Source:
         return True
 
     def _key(self, index: int) -> Key:
-        return self._events.key(index) if isinstance(self._events, Columns) else event_key(self._events[index])
+        return event_key(self._events[index]) if isinstance(self._events, list) else self._events.key(index)
 
     def take(self, bound: Key) -> list[Event] | Columns:
         """The events up to a place in the order, out of those not taken so far."""
@@ -176,13 +182,13 @@ class _Source:
             self._place = len(events)
         elif self._key(start)[0] > bound[0]:
             return []
-        elif isinstance(events, Columns):
-            self._place = events.behind(bound)
-        else:
+        elif isinstance(events, list):
             self._place = bisect_right(events, bound, start, key=event_key)
+        else:
+            self._place = events.behind(bound)
         if start == 0 and self._place == len(events):
             return events
-        return events.slice(start, self._place) if isinstance(events, Columns) else events[start : self._place]
+        return events[start : self._place] if isinstance(events, list) else events.slice(start, self._place)
 
     def left(self) -> bool:
         return self._place < len(self._events)
@@ -190,12 +196,14 @@ class _Source:
 
 def _together(parts: list[list[Event] | Columns]) -> tuple[list[Event], Columns | None]:
     """What several segments have up to a place in the order: as columns if all are, else as events."""
-    columns = [part for part in parts if isinstance(part, Columns)]
+    columns = [part for part in parts if not isinstance(part, list)]
     if len(columns) == len(parts):
-        one = parts[0] if len(parts) == 1 else joined(columns)
-        if isinstance(one, Columns):
+        from xetrack.log.columns import joined
+
+        one = columns[0] if len(columns) == 1 else joined(columns)
+        if one is not None:
             return [], one
-    events = [part.events() if isinstance(part, Columns) else part for part in parts]
+    events = [part if isinstance(part, list) else part.events() for part in parts]
     return events[0] if len(events) == 1 else sorted([e for part in events for e in part], key=event_key), None
 
 

@@ -12,13 +12,12 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from xetrack.log.assets import digests_in
 from xetrack.log.cells import BOOL, FLOAT, INT, NULL, TEXT, column_type, flag
-from xetrack.log.columns import Columns
 from xetrack.log.events import (
     AssetAdded,
     AssetRemoved,
@@ -49,6 +48,9 @@ from xetrack.tables.places import Places, RebuildNeeded, rows_in
 from xetrack.tables.runs import saw_event, saw_rows
 from xetrack.tables.state import TableState, settle, verdict
 from xetrack.tables.times import LocalTimes
+
+if TYPE_CHECKING:
+    from xetrack.log.columns import Columns
 
 logger = logging.getLogger("xetrack")
 _BATCH_ROWS = 8192

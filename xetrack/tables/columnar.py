@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xetrack.log.cells import BOOL, FLOAT, INT, NULL, TEXT
-from xetrack.log.columns import Columns
 from xetrack.log.ranges import Frontier, RangeSet
 from xetrack.tables.layout import Column, KeyFacts
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
+
+    from xetrack.log.columns import Columns
 
 #: Kinds of columns that take an array as it is, by the name of its Arrow type.
 _TAKEN_BY: dict[str, tuple[str, ...]] = {

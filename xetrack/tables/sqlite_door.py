@@ -37,15 +37,9 @@ NO_COLUMN = "no such column: "
 
 #: What is one piece in SQL, whatever stands in it: texts, quoted names, comments. A doubled quote makes two texts of
 #: one, which is as good. What is not closed goes to the end.
-_PIECE = re.compile(
-    r"""'[^']*' | "[^"]*(?:""[^"]*)*" | `[^`]*` | \[[^]]*\] | --[^\n]* | /\*.*?(?:\*/|\Z) | ['"`[].*""",
-    re.DOTALL | re.VERBOSE,
-)
+_PIECE = r"""(?sx) '[^']*' | "[^"]*(?:""[^"]*)*" | `[^`]*` | \[[^]]*\] | --[^\n]* | /\*.*?(?:\*/|\Z) | ['"`[].*"""
 #: A statement that asks, behind comments.
-_QUESTION = re.compile(
-    r"(?: [\s;] | --[^\n]*\n | /\*[^*]*(?:\*(?!/)[^*]*)*\*/ )* (?= (?:select|with|values|explain)\b )",
-    re.IGNORECASE | re.VERBOSE,
-)
+_QUESTION = r"(?ix) (?: [\s;] | --[^\n]*\n | /\*[^*]*(?:\*(?!/)[^*]*)*\*/ )* (?= (?:select|with|values|explain)\b )"
 
 
 def as_names(sql: str) -> str:
@@ -61,7 +55,7 @@ def as_names(sql: str) -> str:
             return text
         return "`" + text[1:-1].replace('""', '"').replace("`", "``") + "`"
 
-    return _PIECE.sub(name, sql) if '"' in sql else sql
+    return re.sub(_PIECE, name, sql) if '"' in sql else sql
 
 
 class TablesConnection(sqlite3.Connection):
@@ -99,7 +93,7 @@ class TablesConnection(sqlite3.Connection):
 
         The question itself stays as it is, as its result may be named after its text.
         """
-        begins = _QUESTION.match(sql) if '"' in sql else None
+        begins = re.match(_QUESTION, sql) if '"' in sql else None
         if begins is None or (strict := as_names(sql)) == sql:
             return
         prefix = "" if strict[begins.end() :][:7].lower() == "explain" else "EXPLAIN "
