@@ -175,3 +175,58 @@ def test_merge_into_a_new_store_that_is_killed_is_completed_by_the_next(ours: Pa
         assert content(new) == expected
 
     kill_at_every_call(ours.parent, lambda: merge(ours, into=new), check, every=3)
+
+
+SPILLER = """
+import sys, time
+from xetrack import Reader
+from xetrack.tables.duckdb_file import instance
+reader = Reader(sys.argv[1], engine="duckdb")
+print(len(reader), flush=True)
+sys.stdin.readline()
+conn = instance()
+conn.execute("SET memory_limit='20MB'; SET threads=1")
+conn.execute("CREATE TEMP TABLE spilled AS SELECT x, hash(x)::VARCHAR AS y FROM range(1000000) AS r(x)")
+print("spilled", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("spills", [False, True])
+def test_a_killed_process_leaves_no_folder_of_duckdb(
+    tmp_path: Path, spills: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xetrack.tables.spill import spill_path
+
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    with Tracker(tmp_path / "track.db", track_id="r") as tracker:
+        tracker.log({"x": 1})
+    program = subprocess.Popen(
+        [sys.executable, "-c", SPILLER, str(tmp_path / "track.db")],
+        env={**os.environ, "TMPDIR": str(temporary)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert program.stdin is not None and program.stdout is not None
+    with program:
+        assert program.stdout.readline() == "1\n"
+        if spills:
+            print(file=program.stdin, flush=True)
+            assert program.stdout.readline() == "spilled\n"
+        home = next(temporary.glob("xetrack-spill-*"))
+        spilled = list(home.iterdir())
+        assert len(spilled) == spills
+        for path in spilled:
+            os.utime(path, (0, 0))
+        monkeypatch.setattr("tempfile.tempdir", str(temporary))
+        assert spill_path() and list(home.iterdir()) == spilled  # as old as can be, but its process lives
+        os.kill(program.pid, signal.SIGKILL)
+    if spills:
+        os.utime(spilled[0])
+        spill_path()
+        assert list(home.iterdir()) == spilled  # written to a moment ago
+        os.utime(spilled[0], (0, 0))
+    spill_path()
+    assert [*temporary.iterdir(), *home.iterdir()] == [home]

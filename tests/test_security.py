@@ -18,6 +18,8 @@ from xetrack import Reader, Tracker, copy, merge
 from xetrack.cli import app
 from xetrack.errors import XetrackError
 from xetrack.log.names import table_from_folder
+from xetrack.tables.duckdb_file import instance
+from xetrack.tables.spill import spill_path
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="file modes and links of POSIX")
 
@@ -146,6 +148,22 @@ def test_a_revision_that_looks_like_an_option_is_none(tmp_path: Path, monkeypatc
 # -- neighbours --------------------------------------------------------------
 
 
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The system's temporary folder."""
+    pytest.importorskip("duckdb")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+def _spilling() -> Any:
+    """An instance with more rows than its memory takes."""
+    conn = instance()
+    conn.execute("SET memory_limit='20MB'; SET threads=1")
+    conn.execute("CREATE TEMP TABLE spilled AS SELECT x, hash(x)::VARCHAR AS y FROM range(1000000) AS r(x)")
+    return conn
+
+
 @POSIX
 @pytest.mark.parametrize(("umask", "file", "folder"), [(0o077, 0o600, 0o700), (0o022, 0o644, 0o755)])
 def test_files_get_the_modes_that_the_umask_leaves(tmp_path: Path, umask: int, file: int, folder: int) -> None:
@@ -182,16 +200,29 @@ def test_a_draft_that_somebody_left_is_neither_followed_nor_taken(tmp_path: Path
     assert victim.read_text() == "mine"
 
 
-def test_what_duckdb_spills_lies_where_nobody_else_can_look_or_wait(tmp_path: Path) -> None:
-    from xetrack.tables.duckdb_file import leave_spill_folder, spill_folder
+@POSIX
+def test_what_duckdb_spills_lies_where_nobody_else_can_look_or_wait(temporary: Path) -> None:
+    instances = [_spilling() for _ in range(2)]
+    (home,) = temporary.iterdir()
+    assert home.stat().st_mode & 0o777 == 0o700
+    one, two = home.iterdir()  # what one holds stays when the other goes
+    instances.pop()
+    assert len(list(home.iterdir())) == 1
+    assert instances.pop().execute("SELECT sum(x) FROM spilled").fetchall() == [(999_999 * 500_000,)]
+    assert list(home.iterdir()) == []
 
-    one = Path(spill_folder())
-    assert one.stat().st_mode & 0o777 == 0o700
-    leave_spill_folder()
-    two = Path(spill_folder())
-    assert one.name != two.name
-    leave_spill_folder()
-    assert not two.exists()
+
+@POSIX
+def test_a_spill_folder_that_somebody_else_may_look_into_is_not_used(temporary: Path) -> None:
+    own = temporary / f"xetrack-spill-{os.geteuid()}"
+    own.mkdir()
+    own.chmod(0o777)
+    other = Path(spill_path()).parent
+    assert other != own and other.stat().st_mode & 0o777 == 0o700
+    own.rmdir()
+    (temporary / "elsewhere").mkdir(0o700)
+    own.symlink_to(temporary / "elsewhere")
+    assert Path(spill_path()).parent == other  # one such folder, not one each time
 
 
 # -- values ------------------------------------------------------------------

@@ -93,7 +93,9 @@ def test_tables_in_a_temporary_place_go_with_their_reader(
         reader._store.close()
     del reader
     gc.collect()
-    assert list((tmp_path / "temporary").iterdir()) == []
+    # The folder in which DuckDB could spill stays for the next process.
+    left = [path for path in (tmp_path / "temporary").iterdir() if not path.name.startswith("xetrack-spill-")]
+    assert left == list((tmp_path / "temporary").glob("xetrack-spill-*/*")) == []
 
 
 def test_tracker_is_let_go_in_the_thread_that_another_one_starts(

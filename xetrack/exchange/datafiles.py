@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +23,7 @@ from xetrack.exchange.report import MergeReport, RebaseReport, TableReport
 from xetrack.exchange.revisions import PREFIX
 from xetrack.store import EVENTS_SUFFIX
 from xetrack.tables.layout import literal
+from xetrack.tables.spill import spill_path
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -161,15 +161,12 @@ def _require(paths: Sequence[Path]) -> None:
 
 @contextmanager
 def _connected() -> Iterator[DuckDBPyConnection]:
-    """DuckDB in memory; what does not fit there goes into the system's temporary folder."""
+    """DuckDB in memory, or in a temporary folder where that does not do."""
     try:
         import duckdb
     except ImportError as error:
         raise MissingExtra("Merging data files", "duckdb") from error
-    with (
-        tempfile.TemporaryDirectory(prefix="xetrack-files-") as spill,
-        duckdb.connect(config={"autoinstall_known_extensions": False, "temp_directory": spill}) as conn,
-    ):
+    with duckdb.connect(config={"autoinstall_known_extensions": False, "temp_directory": spill_path()}) as conn:
         conn.execute("SET preserve_insertion_order=true")
         conn.execute("SET enable_progress_bar=false")
         conn.execute("SET TimeZone='UTC'")

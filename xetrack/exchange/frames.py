@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from xetrack.errors import InvalidArgument, MissingExtra, storage_error
 from xetrack.log.log import EVENTS_SUFFIX, is_log
 from xetrack.tables.files import are_tables
+from xetrack.tables.spill import spill_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,7 +90,7 @@ def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
         # What pandas keeps text in, duckdb may not know.
         texts = [text if isinstance(text, str) else None for text in frame[name]]
         frame[name] = pd.Series(texts, dtype=object, index=frame.index)
-    with duckdb.connect() as connection:
+    with duckdb.connect(config={"temp_directory": spill_path()}) as connection:
         # A column's type follows from all its values, not from some of them.
         connection.execute(f"SET pandas_analyze_sample={len(frame) + 1}")
         connection.register("frame", frame)

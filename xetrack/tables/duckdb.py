@@ -126,7 +126,6 @@ class DuckdbTables(DuckdbReading, DuckdbBooks, Native):
             self._draft.abandon()
             self._draft = None
         self._let_go()
-        duckdb_file.leave_spill_folder()
 
     def natives(self) -> Iterator[object]:
         yield self.conn

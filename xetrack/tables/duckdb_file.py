@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import tempfile
 import threading
 import time
 import weakref
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from xetrack.errors import ForeignFile
 from xetrack.tables.layout import literal
+from xetrack.tables.spill import spill_path
 
 if TYPE_CHECKING:
     import duckdb
@@ -55,7 +55,7 @@ def instance() -> duckdb.DuckDBPyConnection:
         config={
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
-            "temp_directory": spill_folder(),
+            "temp_directory": spill_path(),
         },
     )
     # Else the names of our own variables would be tables.
@@ -78,26 +78,6 @@ def soon() -> Callable[[], duckdb.DuckDBPyConnection]:
         return found.pop() if found else instance()
 
     return wait
-
-
-#: The folder of each process; a forked child makes its own.
-_spill: dict[int, str] = {}
-
-
-def spill_folder() -> str:
-    """Where DuckDB puts what does not fit into memory: a folder that only this user can read or name beforehand."""
-    path = _spill.get(os.getpid())
-    if path is None or not os.path.isdir(path):
-        path = _spill[os.getpid()] = tempfile.mkdtemp(prefix="xetrack-spill-")
-    return path
-
-
-def leave_spill_folder() -> None:
-    """Remove the folder, unless something of this process still uses it."""
-    path = _spill.get(os.getpid())
-    if path is not None:
-        with contextlib.suppress(OSError):
-            os.rmdir(path)
 
 
 def attach(conn: duckdb.DuckDBPyConnection, path: Path) -> bool:
