@@ -4,7 +4,7 @@ Processes log, change, read, merge, copy, rebase, compact, redact, branch and ch
 are off and jump, and are killed. Whenever all have ended, each store is held to what was acknowledged, to
 `verify` and to a slow model of the tables, in both engines. What happens is drawn from the seed, a round of
 it from the seed plus its number: a failure names the seed that begins with its round, and the folder that
-keeps its stores. Exit status 1 if something was wrong.
+keeps its stores. Exit status 1 if something was wrong, 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from typing import Any
 
 from scripts import soak_checks
 from scripts.soak_checks import Fact
-from scripts.soak_processes import Child, wait_for
+from scripts.soak_processes import Child, end_all, wait_for
 from scripts.soak_worker import LAST_SKEW_US, SKEWS_US, Job, work
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,6 +41,22 @@ PROCESSES = 3
 PHASES = 8
 KINDS = {"log": 9, "read": 2, "merge": 3, "copy": 1, "rebase": 1.5, "compact": 2, "redact": 1.2, "replay": 1, "git": 8}
 NEVER_KILLED = ("git", "setup")
+#: What is counted of a run, in the words of docs/reliability.md.
+COUNTED = (
+    "rounds",
+    "processes",
+    "killed",
+    "acknowledged",
+    "merges, copies, rebases",
+    "git merges",
+    "checkouts",
+    "tables cut or deleted",
+    "lines torn",
+    "checks",
+    "events checked",
+    "rows checked",
+    "conflicts compared",
+)
 
 Ids = dict[str, set[str]]
 
@@ -176,7 +192,7 @@ class Round:
                 path.unlink()
             else:
                 os.truncate(path, path.stat().st_size // 2)
-            self.counts["tables harmed"] += 1
+            self.counts["tables cut or deleted"] += 1
             self.note("harm", path.name)
 
     def tear(self, place: Place) -> None:
@@ -205,7 +221,7 @@ class Round:
         for job, child in zip(jobs, children, strict=True):
             self.counts["processes"] += 1
             self.counts[f"{job.kind} jobs"] += 1
-            self.counts["kills"] += child.killed
+            self.counts["killed"] += child.killed
             self.note("heard", child.name, child.killed, [m for m in child.heard if m[0] != "fact"])
             if child.killed:
                 self.killed.add(child.pid)
@@ -225,8 +241,8 @@ class Round:
             case ["taken", sources, table, conflicts]:
                 for source in sources:
                     known.add(before[source], table)
-                self.counts["merges"] += 1
-                self.counts["conflicts"] += conflicts
+                self.counts["merges, copies, rebases"] += 1
+                self.counts["conflicts reported"] += conflicts
             case ["commit"]:
                 place.commits[place.branch] = known.copy()
             case ["branch", name]:
@@ -279,7 +295,7 @@ class Round:
                         wrong.append(f"{event_id} of {table} says something else than in another store")
                 self.counts["events checked"] += len(sums)
             self.counts["rows checked"] += row_count
-            self.counts["torn lines"] += torn
+            self.counts["torn lines seen"] += torn
             self.counts["checks"] += 1
         if wrong:
             raise Failed(f"{place.db}: " + "\n".join(wrong))
@@ -311,13 +327,14 @@ class Round:
 
 
 def soak(seed: int, seconds: float) -> dict[str, Any]:
-    """Play rounds until the time is up or something is wrong; what was done, and what was found."""
+    """Play rounds until the time is up, something is wrong, or Ctrl-C; what was done, and what was found."""
     _clean_environment()
     counts: Counter[str] = Counter()
     failures: list[dict[str, Any]] = []
     started = time.monotonic()
     deadline = started + seconds
-    while not failures:
+    interrupted = False
+    while not failures and not interrupted:
         folder = Path(tempfile.mkdtemp(prefix="xetrack-soak-"))
         now = Round(seed + counts["rounds"], folder, deadline, counts)
         counts["rounds"] += 1
@@ -326,9 +343,13 @@ def soak(seed: int, seconds: float) -> dict[str, Any]:
         except Failed as failure:
             (folder / "failure").write_text(str(failure), encoding="utf-8")
             failures.append({"seed": now.seed, "folder": str(folder), "what": str(failure)})
-        except BaseException:
+        except BaseException as error:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # once more would leave something behind
+            end_all()
             shutil.rmtree(folder, ignore_errors=True)
-            raise
+            if not isinstance(error, KeyboardInterrupt):
+                raise
+            interrupted = True
         else:
             shutil.rmtree(folder)
         if time.monotonic() > deadline:
@@ -341,8 +362,9 @@ def soak(seed: int, seconds: float) -> dict[str, Any]:
         "python": platform.python_version(),
         "seed": seed,
         "seconds": round(time.monotonic() - started, 1),
-        "counts": dict(sorted(counts.items())),
+        "counts": {name: counts[name] for name in (*COUNTED, *sorted(counts.keys() - set(COUNTED)))},
         "failures": failures,
+        "interrupted": interrupted,
     }
 
 
@@ -367,7 +389,7 @@ def _minutes(text: str) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="scripts/soak", description=__doc__)
     parser.add_argument("--minutes", type=_minutes, required=True, help="how long; a round that has begun is ended")
     parser.add_argument("--seed", type=int, help="of the first round, by default a new one")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -386,8 +408,16 @@ def main() -> None:
         for failure in result["failures"]:
             print(f"FAILED: scripts/soak --minutes 1 --seed {failure['seed']}, stores in {failure['folder']}")
             print(failure["what"])
-        print(f"{len(result['failures'])} rounds failed" if result["failures"] else "nothing was wrong")
-    sys.exit(1 if result["failures"] else 0)
+        print(_verdict(result))
+    sys.exit(1 if result["failures"] else 130 if result["interrupted"] else 0)
+
+
+def _verdict(result: dict[str, Any]) -> str:
+    if result["failures"]:
+        return f"{len(result['failures'])} rounds failed"
+    if result["interrupted"]:
+        return f"interrupted in round {result['counts']['rounds']}, nothing was wrong until then"
+    return "nothing was wrong"
 
 
 if __name__ == "__main__":

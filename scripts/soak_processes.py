@@ -11,13 +11,17 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 #: A process that has said nothing for so long hangs.
 SILENCE_S = 240.0
+#: What would leave a process to itself while it is being forked.
+_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 Said = list[Any]
+#: Processes that were not waited for yet.
+_living: set[Child] = set()
 
 
 class Child:
@@ -34,13 +38,18 @@ class Child:
         self._rest = b""
         reading, writing = os.pipe()
         sys.stdout.flush()
-        self.pid = os.fork()
-        if not self.pid:
-            os.close(reading)
-            _be(target, writing, errors)
-        os.close(writing)
-        self.fd = reading
-        self.last_heard = time.monotonic()
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            self.pid = os.fork()
+            if not self.pid:
+                os.close(reading)
+                _be(target, writing, errors, mask)
+            os.close(writing)
+            self.fd = reading
+            self.last_heard = time.monotonic()
+            _living.add(self)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def kill(self) -> None:
         self.killed = True
@@ -67,6 +76,7 @@ class Child:
 
     def end(self) -> None:
         """See that it is gone, and all that it started."""
+        _living.discard(self)
         os.close(self.fd)
         status = os.waitpid(self.pid, 0)[1]
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -78,10 +88,18 @@ class Child:
         return (message[1:] for message in self.heard if message[0] == word)
 
 
-def _be(target: Callable[[Callable[..., None]], None], writing: int, errors: Path) -> None:
+def end_all() -> None:
+    """Kill those that live, wherever they are."""
+    for child in list(_living):
+        child.kill()
+        child.end()
+
+
+def _be(target: Callable[[Callable[..., None]], None], writing: int, errors: Path, mask: Iterable[int]) -> None:
     """What the child does; it never returns."""
     try:
         os.setsid()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         err = os.open(errors, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o644)
         os.dup2(err, 2)
         os.dup2(err, 1)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from scripts import soak, soak_checks
@@ -37,6 +40,37 @@ def test_a_short_history_ends_clean_and_leaves_nothing(tmp_path: Path) -> None:
     assert result["counts"]["checks"] > 3
     assert [path for path in tmp_path.iterdir() if not path.name.startswith("xetrack-spill-")] == []
     assert list(tmp_path.glob("xetrack-spill-*/*")) == []
+
+
+def test_ctrl_c_ends_all_processes_and_says_how_far_it_got(tmp_path: Path) -> None:
+    program = subprocess.Popen(
+        [sys.executable, "-m", "scripts.soak", "--minutes", "1", "--seed", "7"],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert program.stdout is not None and program.stderr is not None
+    with program:
+        assert program.stderr.readline() == "seed 7\n"
+        while not [*tmp_path.glob("xetrack-soak-*/*.db.events")]:
+            assert program.poll() is None
+            time.sleep(0.02)
+        children = psutil.Process(program.pid).children(recursive=True)
+        program.send_signal(signal.SIGINT)
+        said, trouble = program.communicate(timeout=60)
+    assert program.returncode == 130 and trouble == ""
+    assert "seed 7" in said and said.endswith("interrupted in round 1, nothing was wrong until then\n")
+    assert not [*tmp_path.glob("xetrack-soak-*")]
+    assert psutil.wait_procs(children, timeout=10)[1] == []
+
+
+def test_what_is_counted_has_the_names_of_the_page() -> None:
+    page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    run = page.partition("### The last run of the soak\n")[2].partition("\n### ")[0]
+    heads = [line for line in run.splitlines() if line.startswith("| ") and not line[2].isdigit()]
+    assert tuple(name.strip() for head in heads for name in head.strip("| ").split("|")) == soak.COUNTED
 
 
 def test_a_failure_names_its_seed_and_keeps_the_stores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
