@@ -3,6 +3,7 @@
 A floor is the least that anyone must do for the same result with the same libraries. Both sides
 alternate and the figure is the ratio of their medians, so a slow or busy machine slows both.
 `--quick` has a twentieth of the rows: it shows that the bench works, not how fast xetrack is.
+On two cores it takes about 5 minutes, `--large` about 20, `--peers` longer.
 Exit status 1 if a target is missed (`--quick`: never).
 """
 
@@ -31,11 +32,12 @@ from scripts.peer_drivers import PEERS
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a twentieth of the rows")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.add_argument("--peers", nargs="*", metavar="NAME", help="compare with other trackers instead, or only these")
-    parser.add_argument("--large", action="store_true", help="what a replay of large and odd stores takes instead")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--peers", nargs="*", metavar="NAME", help="compare with other trackers, or these, instead")
+    instead.add_argument("--large", action="store_true", help="what a replay of large and odd stores takes instead")
     parser.add_argument("--out", metavar="FILE", help="with --peers: where the JSON goes as well")
     parser.add_argument("--worker", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -45,6 +47,8 @@ def main() -> None:
         print(json.dumps(getattr(import_module(module), name)(*numbers)))
         return
 
+    if options.out and options.peers is None:
+        parser.error("--out goes with --peers")
     if options.peers is not None:
         if unknown := set(options.peers) - set(PEERS):
             parser.error(f"--peers: no {', '.join(sorted(unknown))}; there are {', '.join(PEERS)}")

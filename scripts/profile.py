@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -62,20 +63,26 @@ def shares(raw: str, within: str) -> tuple[int, Counter[str], Counter[str]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("workload", nargs="?", choices=list(_WITHIN), default="log")
+    parser = argparse.ArgumentParser(prog="scripts/profile", description=__doc__)
+    parser.add_argument("workload", nargs="?", choices=list(_WITHIN), default="log", help="log, if nothing is said")
     parser.add_argument("--flame", metavar="FILE", help="draw a flame graph there")
     parser.add_argument("--work", metavar="FOLDER", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.work:
         {"log": log, "replay": replay}[options.workload](options.work)
         return
+    spy = shutil.which("py-spy", path=str(Path(sys.executable).parent)) or shutil.which("py-spy")
+    if spy is None:
+        print(f"scripts/profile needs py-spy: {sys.executable} -m pip install py-spy", file=sys.stderr)
+        sys.exit(2)
     with tempfile.TemporaryDirectory(prefix="xetrack-profile-") as folder:
         out = options.flame or f"{folder}/samples"
         command = [sys.executable, "-m", "scripts.profile", options.workload, "--work", folder]
         form = "flamegraph" if options.flame else "raw"
-        spy = [str(Path(sys.executable).with_name("py-spy")), "record", "-r", "250", "-f", form, "-o", out, "--"]
-        subprocess.run([*spy, *command], check=True, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        recorded = [spy, "record", "-r", "250", "-f", form, "-o", out, "--", *command]
+        done = subprocess.run(recorded, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        if done.returncode:
+            sys.exit(f"py-spy failed: {done.stderr.strip()}")
         if options.flame:
             return
         total, running, on_stack = shares(Path(out).read_text(), _WITHIN[options.workload])
