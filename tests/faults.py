@@ -7,7 +7,6 @@ import ctypes
 import errno
 import functools
 import hashlib
-import itertools
 import os
 import platform
 import shutil
@@ -16,7 +15,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -89,26 +88,18 @@ def kill_at_every_call(
     same. Returns how many calls it went through. Where the system lets a child be traced these are all calls of the
     system, SQLite's too; elsewhere those of Python's ``os``.
     """
-    start = root.with_name(f"{root.name}.start")
-    shutil.copytree(root, start)
     seen: set[str] = set()
-    try:
-        for number in itertools.count(0, every):
-            shutil.rmtree(root)
-            shutil.copytree(start, root)
-            ended = _run_until(number, operation)
-            state = _state_of(root)
-            if state not in seen:
-                seen.add(state)
-                try:
-                    check()
-                except BaseException as error:
-                    raise AssertionError(f"killed before call {number}: {error}") from error
-            if ended:
-                return number
-    finally:
-        shutil.rmtree(start)
-    raise AssertionError("the operation ends")
+
+    def attempt(number: int) -> bool:
+        ended = _run_until(number, operation)
+        state = _state_of(root)
+        if state not in seen:
+            seen.add(state)
+            with _told(f"killed before call {number}"):
+                check()
+        return ended
+
+    return _at_each(root, attempt, every=every)
 
 
 def fail_at_every_call(
@@ -127,24 +118,16 @@ def fail_at_every_call(
     """
     if not can_trace():
         return 0
-    start = root.with_name(f"{root.name}.start")
-    shutil.copytree(root, start)
-    try:
-        for number in itertools.count(first, every):
-            shutil.rmtree(root)
-            shutil.copytree(start, root)
-            tracer = Tracer(_forked(functools.partial(_tolerant, operation)), number, error)
-            status = tracer.run()
-            try:
-                assert os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0, "it ended with another error"
-                check()
-            except BaseException as failed:
-                raise AssertionError(f"call {number} ({tracer.name}) failed: {failed}") from failed
-            if not tracer.reached:
-                return number
-    finally:
-        shutil.rmtree(start)
-    raise AssertionError("the operation ends")
+
+    def attempt(number: int) -> bool:
+        tracer = Tracer(forked(functools.partial(_tolerant, operation)), number, error)
+        status = tracer.run()
+        with _told(f"call {number} ({tracer.name}) failed"):
+            assert os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0, "it ended with another error"
+            check()
+        return not tracer.reached
+
+    return _at_each(root, attempt, every=every, first=first)
 
 
 def delay_at_every_call(
@@ -162,27 +145,46 @@ def delay_at_every_call(
     """
     if not can_trace():
         return 0
+
+    def attempt(number: int) -> bool:
+        rival = _Rival(other)
+        tracer = Tracer(forked(operation), number, before=rival.run)
+        status = tracer.run()
+        if not tracer.reached:
+            return True
+        rival_ended = rival.result()
+        with _told(f"call {number} ({tracer.name}) was late"):
+            assert os.waitstatus_to_exitcode(status) == 0, "the operation failed"
+            assert rival_ended == 0, "the other one failed"
+            check()
+        return False
+
+    return _at_each(root, attempt, every=every, first=first)
+
+
+def _at_each(root: Path, attempt: Callable[[int], bool], *, every: int, first: int = 0) -> int:
+    """Give an attempt one number after the other, and the folder as it was, until it says that this was the last."""
     start = root.with_name(f"{root.name}.start")
     shutil.copytree(root, start)
+    number = first
     try:
-        for number in itertools.count(first, every):
+        while True:
             shutil.rmtree(root)
             shutil.copytree(start, root)
-            rival = _Rival(other)
-            tracer = Tracer(_forked(operation), number, before=rival.run)
-            status = tracer.run()
-            if not tracer.reached:
+            if attempt(number):
                 return number
-            rival_ended = rival.result()
-            try:
-                assert os.waitstatus_to_exitcode(status) == 0, "the operation failed"
-                assert rival_ended == 0, "the other one failed"
-                check()
-            except BaseException as failed:
-                raise AssertionError(f"call {number} ({tracer.name}) was late: {failed}") from failed
+            number += every
     finally:
         shutil.rmtree(start)
-    raise AssertionError("the operation ends")
+
+
+@contextlib.contextmanager
+def _told(when: str) -> Iterator[None]:
+    """What fails says when."""
+    try:
+        yield
+    except BaseException as error:
+        raise AssertionError(f"{when}: {error}") from error
 
 
 class _Rival:
@@ -197,7 +199,7 @@ class _Rival:
         self._status: int | None = None
 
     def run(self) -> None:
-        self._child = _forked(self._operation, traced=False)
+        self._child = forked(self._operation, traced=False)
         end = time.monotonic() + self._delay_s
         while time.monotonic() < end and self._status is None:
             time.sleep(0.005)
@@ -210,12 +212,18 @@ class _Rival:
         return os.waitstatus_to_exitcode(self._status)
 
 
-def _forked(operation: Callable[[], object], number: int | None = None, *, traced: bool = True) -> int:
+def forked(
+    operation: Callable[[], object], number: int | None = None, *, syncs: bool = False, traced: bool = True
+) -> int:
+    """Begin an operation in a child: stopped, to be traced by this process, if that is asked for.
+
+    Else it is killed at call ``number`` of Python's ``os``, if there is one.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads
         child = os.fork()
     if not child:
-        be_child(operation, number, traced=traced)
+        _be_child(operation, number, syncs=syncs, traced=traced)
     return child
 
 
@@ -237,7 +245,7 @@ def _state_of(root: Path) -> str:
 def _run_until(number: int, operation: Callable[[], object]) -> bool:
     """Run an operation in a child and kill it before its call ``number``, from 0; True if it had fewer."""
     traced = can_trace()
-    child = _forked(operation, None if traced else number, traced=traced)
+    child = forked(operation, None if traced else number, traced=traced)
     status = _trace(child, number) if traced else os.waitpid(child, 0)[1]
     if os.WIFSIGNALED(status):
         assert os.WTERMSIG(status) == signal.SIGKILL
@@ -246,10 +254,8 @@ def _run_until(number: int, operation: Callable[[], object]) -> bool:
     return True
 
 
-def be_child(
-    operation: Callable[[], object], number: int | None = None, *, syncs: bool = False, traced: bool = True
-) -> NoReturn:
-    """Run an operation and end: traced by the parent if asked, or killed at call ``number`` of Python's ``os``."""
+def _be_child(operation: Callable[[], object], number: int | None, *, syncs: bool, traced: bool) -> NoReturn:
+    """Run an operation and end."""
     if not syncs:
         os.fsync = lambda fd: None  # a killed process leaves to the system what it wrote, synced or not
     try:

@@ -10,12 +10,11 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.faults import Registers, Tracer, be_child, changes_files
+from tests.faults import Registers, Tracer, changes_files, forked
 
 #: fsync and fdatasync on x86-64, and where a stopped child's registers have the number of its call.
 _SYNCS, _CALL = {74, 75}, 15
@@ -116,11 +115,7 @@ def cuts(root: Path, operation: Callable[[], object], told: Callable[[], int]) -
                 disk.sync(target)
         look()
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads
-        child = os.fork()
-    if not child:
-        be_child(operation, syncs=True)
+    child = forked(operation, syncs=True)
     try:
         status = Tracer(child, after=after, watched=_watched).run()
         assert os.waitstatus_to_exitcode(status) == 0, "the operation failed"

@@ -16,13 +16,11 @@ import pytest
 
 from tests.faults import can_trace
 from tests.power import cuts, lay_out
-from tests.test_faults import LEGACY, ROWS, World
+from tests.test_faults import ALL, LEGACY, ROWS, World
 from xetrack import Reader, Tracker, compact, copy, import_data, merge, rebase, redact, replay
 from xetrack.errors import StorageFailed
 
 pytestmark = pytest.mark.skipif(not can_trace(), reason="no child can be traced here")
-
-ALL = os.environ.get("XETRACK_FAULTS") == "all"
 
 
 class Disk(World):
