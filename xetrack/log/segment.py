@@ -105,26 +105,28 @@ class Writer(ABC):
             EventTooLarge: its line would be longer than one may be; nothing is written.
             DiskFull: nothing was kept, half a line is cut off, a retry may succeed.
         """
-        data_bytes = self._encode_data(data)
+        # What is called is taken first: the interpreter finds an attribute sooner than what may be a method.
+        encode, now_ns, put = self._encode_data, self._now_ns, self._put
+        data_bytes = encode(data)
         with self._lock:
-            now_us = self._now_ns() // 1000
+            now_us = now_ns() // 1000
             if len(self._recent) >= CHECK_WRITES or now_us >= self._due_us:
                 self._settle(now_us)
             if run is not self._run:
                 self._frame_rows_of(run)
-            seq = self._next
+            seq, frame = self._next, self._frame_row
             if self._last < now_us <= MAX_WALL_US and now_us >= self.clock.floor:
                 self._last = clock_us = now_us
                 self._shared = 1
-                line = self._frame_row(seq, clock_us, data_bytes)
+                line = frame(seq, clock_us, data_bytes)
             else:
                 clock_us = self._tick(now_us)
-                line = self._frame_row(seq, clock_us, data_bytes, _told(clock_us, now_us))
+                line = frame(seq, clock_us, data_bytes, _told(clock_us, now_us))
             self._next = seq + 1
             # As in _write, without the call: this is where a loop spends its time.
             self._recent.append(line)
             try:
-                written = self._put(self._fd, line)
+                written = put(self._fd, line)
                 if written != len(line):
                     self._put_rest(line, written)
             except BaseException as error:
