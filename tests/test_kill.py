@@ -230,3 +230,25 @@ def test_a_killed_process_leaves_no_folder_of_duckdb(
         os.utime(spilled[0], (0, 0))
     spill_path()
     assert [*temporary.iterdir(), *home.iterdir()] == [home]
+
+
+REDACTION = "import sys; from xetrack import redact; redact(sys.argv[1], where='x >= 0', reason='asked for')"
+
+
+def test_values_that_a_killed_redaction_had_copied_are_removed_by_the_next(tmp_path: Path) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    with Tracker(tmp_path / "track.db", track_id="r") as tracker:
+        tracker.log_batch([{"x": number, "secret": "Trent"} for number in range(20_000)])
+    command = [sys.executable, "-c", REDACTION, str(tmp_path / "track.db")]
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    program = subprocess.Popen(command, env=environment)
+    while not (copies := list(temporary.glob("xetrack-spill-*/*/*"))):
+        assert program.poll() is None
+    os.kill(program.pid, signal.SIGKILL)
+    program.wait()
+    folder = copies[0].parent
+    assert folder.is_dir() and not folder.stat().st_mode & 0o077
+    os.utime(folder, (0, 0))
+    subprocess.run(command, env=environment, check=True)
+    assert [*temporary.iterdir(), *temporary.glob("*/*")] == [folder.parent]

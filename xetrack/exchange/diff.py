@@ -19,10 +19,11 @@ import msgspec
 from xetrack.config import Settings
 from xetrack.errors import TableNotFound
 from xetrack.exchange.keys import canonical, key_of, key_text
-from xetrack.exchange.replays import Replay, scratch_folder
+from xetrack.exchange.replays import Replay
 from xetrack.exchange.report import count_of
 from xetrack.exchange.states import opened_states
 from xetrack.log.values import decode
+from xetrack.tables.spill import scratch_folder
 
 
 @dataclass(frozen=True)

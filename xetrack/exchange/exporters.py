@@ -44,6 +44,7 @@ from xetrack.exchange.splits import group_of, parse_split, part_of
 from xetrack.log.ranges import Frontier
 from xetrack.store import IN_MEMORY, Store, open_store
 from xetrack.tables.layout import Column
+from xetrack.tables.spill import scratch_folder
 from xetrack.track.lines import as_json
 
 
@@ -160,7 +161,7 @@ def _export(
         _refuse([*paths, listed], force)
     try:
         with ExitStack() as stack:
-            scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="xetrack-"))
+            scratch = stack.enter_context(scratch_folder())
             if not write:
                 drafts = os.path.join(scratch, "drafts")
                 os.mkdir(drafts)
@@ -169,7 +170,7 @@ def _export(
                 # In the same folder, since a rename reaches no further than its file system.
                 drafts = stack.enter_context(tempfile.TemporaryDirectory(prefix=".xetrack-", dir=target.parent))
             position = None if old is None else Frontier.from_wire(old.position)
-            replay = stack.enter_context(Replay(store.log, query.table, Path(scratch), position))
+            replay = stack.enter_context(Replay(store.log, query.table, scratch, position))
             if old is None and query.track_id is not None:
                 replay.require_run(query.track_id)
             parts = _write(replay, query, [Path(drafts) / path.name for path in paths])

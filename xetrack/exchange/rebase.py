@@ -15,7 +15,7 @@ from xetrack.errors import InvalidArgument, RunProtected, TableNotFound
 from xetrack.exchange import datafiles
 from xetrack.exchange.keys import Key, key_of
 from xetrack.exchange.own_events import OwnEvents
-from xetrack.exchange.replays import Replay, scratch_folder
+from xetrack.exchange.replays import Replay
 from xetrack.exchange.report import RebaseReport
 from xetrack.exchange.revisions import PREFIX
 from xetrack.exchange.sources import Source, Target, opened_sources, opened_target
@@ -24,6 +24,7 @@ from xetrack.log.events import RowsReplaced, split_id
 from xetrack.log.ranges import Frontier
 from xetrack.store import check_table_name
 from xetrack.tables.layout import FIXED
+from xetrack.tables.spill import scratch_folder
 
 
 def rebase(

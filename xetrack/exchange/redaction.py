@@ -16,7 +16,7 @@ from typing import Any
 from xetrack.config import DEFAULT_TABLE, Settings
 from xetrack.errors import InvalidArgument, RunNotFound, RunProtected, TableNotFound
 from xetrack.exchange.reach import Reach
-from xetrack.exchange.replays import Replay, scratch_folder
+from xetrack.exchange.replays import Replay
 from xetrack.exchange.report import count_of
 from xetrack.exchange.sources import with_its_engine
 from xetrack.log import events as ev
@@ -26,6 +26,7 @@ from xetrack.log.ranges import Frontier
 from xetrack.log.redaction import rewrite
 from xetrack.store import IN_MEMORY, Store, check_table_name, open_store
 from xetrack.tables.assets import digests_of_unknown
+from xetrack.tables.spill import scratch_folder
 
 
 @dataclass

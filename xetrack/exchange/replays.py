@@ -12,7 +12,6 @@ from __future__ import annotations
 import difflib
 import logging
 import sqlite3
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
@@ -21,7 +20,7 @@ from typing import Any, NamedTuple, cast
 
 import msgspec
 
-from xetrack.errors import ColumnNotFound, InvalidArgument, ReadOnlyTables, RunNotFound, StorageFailed, storage_error
+from xetrack.errors import ColumnNotFound, InvalidArgument, ReadOnlyTables, RunNotFound, StorageFailed
 from xetrack.log.events import Event, PayloadRedacted, RowLogged, WriterStarted, split_id
 from xetrack.log.log import Log
 from xetrack.log.merged import Run
@@ -266,21 +265,6 @@ class _Prefix:
         offset_s = self._offsets.get(split_id(event.id)[0]) or 0
         zone = timezone(timedelta(seconds=offset_s)) if offset_s else timezone.utc
         return (_EPOCH + clock_us * _MICROSECOND).astimezone(zone).isoformat(timespec="microseconds")
-
-
-@contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """A folder for a while, for this user alone, in the system's place for such.
-
-    Raises:
-        StorageError: it cannot be made.
-    """
-    try:
-        folder = tempfile.TemporaryDirectory(prefix="xetrack-", ignore_cleanup_errors=True)
-    except OSError as error:
-        raise storage_error(error, tempfile.gettempdir()) from error
-    with folder as path:
-        yield Path(path)
 
 
 @contextmanager

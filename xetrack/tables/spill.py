@@ -1,8 +1,7 @@
-"""Where DuckDB puts what does not fit into memory: nobody else can look there, and no killed process fills it up.
+"""Where copies of a store's values lie for a while: nobody else can look there, and no killed process leaves them.
 
 In a temporary folder that many users share, this user has one folder, closed to all others, which stays. In it each
-instance has a path of its own, as those of DuckDB 1.2 take each other's files for their own. DuckDB makes a folder
-there only when it has to, which by itself all may read, and removes it with the instance.
+use has a path of its own, named after its process.
 """
 
 from __future__ import annotations
@@ -16,24 +15,46 @@ import shutil
 import stat
 import tempfile
 import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from xetrack.errors import storage_error
 
 _STALE_S = 3600
 
 
 def spill_path() -> str:
-    """A path for the ``temp_directory`` of one instance. Nothing is there yet."""
-    home = _home()
-    _remove_stale(home)
-    return os.path.join(home, f"{os.getpid()}-{secrets.token_hex(8)}")
+    """A path for the ``temp_directory`` of one instance of DuckDB's. Nothing is there yet.
+
+    Each has its own, as those of DuckDB 1.2 take each other's files for their own. DuckDB makes a folder there only
+    when it has to, which by itself all may read, and removes it with the instance.
+    """
+    return os.path.join(_home(), f"{os.getpid()}-{secrets.token_hex(8)}")
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder for a while.
+
+    Raises:
+        StorageError: it cannot be made.
+    """
+    try:
+        folder = tempfile.TemporaryDirectory(prefix=f"{os.getpid()}-", dir=_home(), ignore_cleanup_errors=True)
+    except OSError as error:
+        raise storage_error(error, tempfile.gettempdir()) from error
+    with folder as path:
+        yield Path(path)
 
 
 def _home() -> str:
-    """This user's folder; one of another name if somebody else has put something in its place."""
+    """This user's folder, without what was left there; of another name if somebody else has put something there."""
     own = os.path.join(tempfile.gettempdir(), "xetrack-spill" + (f"-{os.geteuid()}" if os.name == "posix" else ""))
     with contextlib.suppress(OSError):
         os.mkdir(own, 0o700)
     for path in itertools.chain([own], glob.iglob(f"{glob.escape(own)}-*")):
         if _is_private(path):
+            _remove_stale(path)
             return path
     return tempfile.mkdtemp(prefix=f"{os.path.basename(own)}-")
 
@@ -49,7 +70,7 @@ def _is_private(path: str) -> bool:
 
 
 def _remove_stale(home: str) -> None:
-    """Remove what killed processes had spilled, an hour after: one that cannot be seen from here may live."""
+    """Remove what killed processes left, an hour after: one that cannot be seen from here may live."""
     with contextlib.suppress(OSError):
         for entry in os.scandir(home):
             if time.time() - entry.stat().st_mtime > _STALE_S and not _lives(entry.name.partition("-")[0]):
