@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import math
 import sqlite3
@@ -299,6 +300,36 @@ def test_the_default_table_has_these_names(db: str, engine: str, tracker: Tracke
     assert conn.execute(f"SELECT accuracy FROM {name} WHERE accuracy > 0.8").fetchall() == [(0.9,)]
     tracker.log({"accuracy": 1.0})
     assert conn.execute(f"SELECT count(*) FROM {name}").fetchone() == (3,)
+
+
+def test_interrupt_as_a_transaction_begins_lets_go_of_it(
+    db: str, engine: str, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while another process's projector is waited for arrives when the lock has just been taken."""
+    tracker.log({"x": 0})
+    store = opened(db, engine)
+    table = store.table("default")
+    assert table.count() == 1
+    tracker.log({"x": 1})
+    backend, home = store.keeper(engine).backend, store.keeper(engine).path()
+    begin = backend.begin
+
+    def interrupted(*, large: bool = False) -> None:
+        begin(large=large)
+        raise KeyboardInterrupt
+
+    try:  # a lock that was kept would have the tracker wait for it when it closes
+        with monkeypatch.context() as patch:
+            patch.setattr(backend, "begin", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                table.count()
+        if engine == "sqlite":
+            with contextlib.closing(sqlite3.connect(db, timeout=0, isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+        assert table.count() == 2
+        assert store.keeper(engine).path() == home
+    finally:
+        store.close()
 
 
 @pytest.mark.parametrize(

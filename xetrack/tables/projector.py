@@ -140,10 +140,11 @@ class Projector:
     @contextmanager
     def _transaction(self, *, large: bool) -> Iterator[None]:
         """One transaction; memory is dropped when it fails, and the collector rests while millions of rows pass."""
-        self.backend.begin(large=large)
         collecting = gc.isenabled()
-        gc.disable()
         try:
+            # Ctrl-C while another projector is waited for arrives when the lock has just been taken.
+            self.backend.begin(large=large)
+            gc.disable()
             yield
             self.backend.commit()
         except BaseException:

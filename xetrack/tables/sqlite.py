@@ -161,8 +161,8 @@ class SqliteTables(SqliteReading):
         if self.conn.in_transaction:
             yield
             return
-        self.conn.run("BEGIN")
         try:
+            self.conn.run("BEGIN")
             yield
         except BaseException:
             with contextlib.suppress(sqlite3.Error):  # damaged tables may have been closed meanwhile
