@@ -476,3 +476,14 @@ def test_rows_without_write_permission(db: str, engine: str, tracker: Tracker, m
     assert store.table("default").column("x") == [1]
     store.close()
     assert not tables_file(Path(db), engine).exists()
+
+
+@pytest.mark.parametrize("name", ["chosen", "beside", "rows", "aside", "temp", "main", "keys"])
+def test_tables_of_any_name_are_changed_and_read(engine: Any, tmp_path: Path, name: str) -> None:
+    db = str(tmp_path / "named.db")
+    with Tracker(db, engine=engine, table=name, track_id="r") as tracker:
+        tracker.log_batch([{"a": 1}, {"a": 2}, {"a": 3}])
+        assert tracker.set_where("b", "y", "a", 2) == 1
+        assert tracker.rewind({"a": 2}) == 1
+    frame = Reader(db, engine=engine, table=name).to_df()
+    assert frame["a"].tolist() == [1, 2] and frame["b"].tolist()[1] == "y"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -19,7 +20,7 @@ from tests.conftest import Git
 from tests.faults import kill_at_every_call
 from xetrack import Reader, Tracker
 from xetrack.log.codec import jsonl
-from xetrack.log.compaction import compact
+from xetrack.log.compaction import compact, fcntl, only_one
 from xetrack.log.events import PayloadStub, RowLogged
 from xetrack.log.log import FileLog
 from xetrack.store import open_store
@@ -307,3 +308,19 @@ def test_killed_before_any_call_of_the_system_it_leaves_the_same_rows(tmp_path: 
         compact(FileLog(f"{db}.events"), in_git=False, pack_bytes=2000)
 
     assert kill_at_every_call(root, pack, check) > 10
+
+
+@pytest.mark.skipif(fcntl is None, reason="there are no such locks here")
+@pytest.mark.parametrize("error", [OSError(errno.EBADF, "of a network file system"), None])
+def test_where_folders_have_no_locks_one_works_and_its_own_errors_are_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError | None
+) -> None:
+    def refuse(*_: object) -> None:
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with only_one(tmp_path) as alone:
+        assert alone
+    with pytest.raises(BlockingIOError), only_one(tmp_path):
+        raise BlockingIOError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import threading
@@ -118,3 +119,28 @@ def test_tracker_is_let_go_in_the_thread_that_another_one_starts(
     with Tracker(str(tmp_path / "second.db")) as other:
         other.log({"x": 1})
     assert stuck == [False]
+
+
+@pytest.mark.skipif(not DESCRIPTORS.exists(), reason="reads descriptors in /proc")
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_closed_tracker_that_is_still_held_lets_go_of_its_log_files(tmp_path: Path, fails: bool) -> None:
+    class Oops(Exception):
+        pass
+
+    def opened() -> list[str]:
+        paths = []
+        for descriptor in os.listdir(DESCRIPTORS):
+            with contextlib.suppress(OSError):
+                paths.append(os.readlink(DESCRIPTORS / descriptor))
+        return [path for path in paths if path.startswith((str(tmp_path / "rows.jsonl"), str(tmp_path / "logs")))]
+
+    tracker = Tracker(tmp_path / "track.db", jsonl=str(tmp_path / "rows.jsonl"), logs_path=str(tmp_path / "logs"))
+    with contextlib.suppress(Oops), tracker:
+        tracker.log({"x": 1})
+        assert len(opened()) == 2
+        if fails:
+            raise Oops
+    assert opened() == []
+    tracker.log({"x": 2})
+    tracker.close()
+    assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 2

@@ -607,3 +607,31 @@ def test_what_is_redacted_while_it_is_taken_over_comes_as_redacted(
     with contextlib.closing(open_store(target)) as store:
         assert store.verify().ok
     assert not list(target.with_name("target.db.events").rglob(".*"))
+
+
+def test_tables_beside_the_log_go_too_where_a_setting_says_that_they_lie_elsewhere(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert len(Reader(store).to_df()) == 3
+    assert store in holding(store)
+    monkeypatch.setenv("XETRACK_TABLES_DIR", str(tmp_path / "tables"))
+    assert len(Reader(store).to_df()) == 3
+    redact(store, track_id=RUN, reason="asked for")
+    assert holding(store) == []
+    assert [path for path in (tmp_path / "tables").iterdir() if SECRET.encode() in path.read_bytes()] == []
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "duckdb"])
+def test_tables_that_were_put_aside_as_damaged_go_too(store: str, engine: Any) -> None:
+    with contextlib.closing(open_store(store)) as opened:
+        tables = opened.keeper(engine).path()
+    assert shown(store, engine)
+    raw = bytearray(tables.read_bytes())
+    kept = 4096 if engine == "duckdb" else 100
+    raw[kept : 3 * 4096] = b"\xff" * (3 * 4096 - kept)
+    tables.write_bytes(raw)
+    assert shown(store, engine)
+    aside = tables.with_name(f"{tables.name}.damaged-1")
+    assert aside.is_file()
+    redact(store, track_id=RUN, reason="asked for")
+    assert not aside.exists()

@@ -216,3 +216,30 @@ def test_rank_is_in_the_header_and_only_rank_zero_logs(db: str, monkeypatch: pyt
     with Tracker(db, rank_zero_only=True) as tracker:
         tracker.log({"a": 3})
     assert Reader(db).to_df()["a"].tolist() == [1, 3]
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise LookupError("no words")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (RuntimeError("cannot read data/\udcff.csv"), "RuntimeError: cannot read data/\\udcff.csv"),
+        (Mute(), "Mute"),
+        (ValueError("x" * 100_000), "ValueError: xxx"),
+        (KeyError(), "KeyError"),
+    ],
+)
+def test_an_error_that_cannot_be_told_as_it_is_stays_the_users_and_ends_the_run(
+    tmp_path: Path, error: Exception, told: str
+) -> None:
+    db = str(tmp_path / "track.db")
+    with pytest.raises(type(error)) as caught, Tracker(db, track_id="r") as tracker:
+        tracker.log({"x": 1})
+        raise error
+    assert caught.value is error
+    assert _states(db) == {"r": "failed"}
+    (ended,) = [event for event in _events(db) if isinstance(event, WriterEnded)]
+    assert ended.error is not None and ended.error.startswith(told) and len(ended.error) < 2000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -137,3 +138,19 @@ def test_network_file_systems_are_known_by_their_names() -> None:
     found = {path: is_network(Path(path), mounts) for path in ("/x", "/home/ada/track.db", "/homes", "/home/local/x")}
     assert found == {"/x": False, "/home/ada/track.db": True, "/homes": False, "/home/local/x": False}
     assert is_network(Path("/mnt/two words/x"), mounts) and not is_network(Path("/mnt/disk/x"), mounts)
+
+
+@pytest.mark.parametrize("whole_folder", [True, False])
+def test_a_store_that_was_deleted_and_made_again_is_a_new_one(tmp_path: Path, whole_folder: bool) -> None:
+    db = tmp_path / "track.db"
+    _fill(db, 7)
+    watcher = room.Watcher(tmp_path if whole_folder else db, ["sqlite"])
+    stop = threading.Event()
+    assert [(batch.rows, batch.total) for batch in watcher.batches(stop, once=True)] == [(7, 7)]
+    shutil.rmtree(f"{db}.events")
+    db.unlink()
+    assert list(watcher.batches(stop, once=True)) == []
+    _fill(db, 5)
+    watcher._found_s = -room._FIND_S  # a folder is searched now and then
+    assert [(batch.rows, batch.total) for batch in watcher.batches(stop, once=True)] == [(5, 5)]
+    watcher.close()

@@ -90,7 +90,7 @@ class Steps:
     """Takes the events of one table in the total order; ``take`` says what each of them changed.
 
     ``redacted`` are the events whose payload was dropped, whenever that was. Runs and keys
-    may be left out by ``runs`` and ``keys``, which saves time.
+    may be left out by ``run`` and ``wants``, which saves time.
     """
 
     def __init__(

@@ -131,12 +131,13 @@ class Watcher:
             self.stores[path] = open_store(path, settings=Settings.resolve(engine=self._engines[0]))
 
     def _look(self) -> Iterator[Batch]:
-        if self._is_folder:
+        with contextlib.suppress(XetrackError):  # one that was deleted may be made again
             self._find()
         for path, store in list(self.stores.items()):
             if not store.log.exists():  # deleted: it is not brought back
                 store.close()
-                del self.stores[path]
+                for known in (self.stores, self._seen, self._totals):
+                    known.pop(path, None)
                 continue
             with contextlib.suppress(StorageError):  # out of reach for the moment: the next look tells
                 batch = self._batch(path, store)

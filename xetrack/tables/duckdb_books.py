@@ -15,7 +15,7 @@ from xetrack.tables.duckdb_read import fetch_arrow
 from xetrack.tables.packing import packed, unpacked
 
 _BLOCK_ROWS = 4096
-#: So many of a writer wait for the end of a projection that goes into a draft.
+#: So many of a table wait for the end of a projection that goes into a draft.
 _BLOCKS_IN_MEMORY = 256
 
 

@@ -90,12 +90,17 @@ def remove(path: Path, engine: str) -> bool:
     found = False
     aside = [kept for why in _ASIDE for kept in path.parent.glob(f"{glob.escape(path.name)}.{why}-*")]
     for file in (path, *aside):
-        if file.is_file() and (is_tables_file(file) if engine == "sqlite" else has_rows(file, engine)):
+        # What was put aside has a name of ours, and may be too damaged to say what it is.
+        if file.is_file() and (file != path or _is_ours(file, engine)):
             found = True
             file.unlink(missing_ok=True)
             for suffix in _BESIDE:
                 Path(f"{file}{suffix}").unlink(missing_ok=True)
     return found
+
+
+def _is_ours(path: Path, engine: str) -> bool:
+    return is_tables_file(path) if engine == "sqlite" else has_rows(path, engine)
 
 
 def set_aside(path: Path) -> None:

@@ -221,10 +221,12 @@ class Keeper:
         """Remove the files of these tables, those put aside as damaged too; False if there are none of ours."""
         if self.home is None:
             return False
-        path = self.path()
+        # They may lie in either place: the setting that says where may be newer than they are.
+        paths = {self.home, self.path()}
         is_open = self._backend is not None
         self._drop()
-        return files.remove(path, self.engine) or is_open
+        found = [files.remove(path, self.engine) for path in paths]
+        return any(found) or is_open
 
     def close(self) -> None:
         self._drop()

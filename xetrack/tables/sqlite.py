@@ -292,10 +292,11 @@ class SqliteTables(SqliteReading):
         if run is not None:
             conditions.append("track_id=?")
         if rows is not None:
-            self.conn.run("CREATE TEMP TABLE IF NOT EXISTS chosen (row INTEGER PRIMARY KEY)")
-            self.conn.run("DELETE FROM temp.chosen")
-            self.conn.run_many("INSERT INTO temp.chosen VALUES (?)", ((row,) for row in rows))
-            conditions.append("_rowid_ IN (SELECT row FROM temp.chosen)")
+            # No user's table can have this name: SQLite would take the temporary one for it.
+            self.conn.run("CREATE TEMP TABLE IF NOT EXISTS _xetrack_chosen (row INTEGER PRIMARY KEY)")
+            self.conn.run("DELETE FROM temp._xetrack_chosen")
+            self.conn.run_many("INSERT INTO temp._xetrack_chosen VALUES (?)", ((row,) for row in rows))
+            conditions.append("_rowid_ IN (SELECT row FROM temp._xetrack_chosen)")
         if conditions:
             sql += " WHERE " + " AND ".join(conditions)
         if run is not None:

@@ -68,7 +68,7 @@ class FunctionCache:
         if self.folder.exists() and not self.folder.is_dir():
             raise InvalidArgument("cache", f"{self.folder} is a file, not a folder")
         if not wait >= 0:
-            raise InvalidArgument("wait", f"{wait!r} is not a number of seconds, 0 or more")
+            raise InvalidArgument("cache_wait", f"{wait!r} is not a number of seconds, 0 or more")
         self.cache_code, self.wait, self.warn = cache_code, wait, warn
         self._opened: dict[str, tuple[Any, int]] = {}
         self._told: set[object] = set()

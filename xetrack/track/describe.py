@@ -71,6 +71,12 @@ def text_of(value: Any, limit: int, how: Text = repr) -> str:
     return _Description(limit, how).text(value)
 
 
+def error_text(error: BaseException, limit: int) -> str:
+    """``KeyError: 'x'``, as the last line of a traceback says it."""
+    text = text_of(error, limit, str)
+    return f"{type_name(error)}: {text}" if text else type_name(error)
+
+
 def is_short(value: Any, limit: int) -> bool:
     """Whether a value is its own description, as most arguments are."""
     kind = type(value)

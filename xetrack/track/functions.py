@@ -18,7 +18,7 @@ from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Protocol
 
 from xetrack.config import TEXT_LIMIT
-from xetrack.track.describe import STOPS, describe, describe_result, is_column, text_of, type_name, unpack
+from xetrack.track.describe import STOPS, describe, describe_result, error_text, is_column, text_of, unpack
 from xetrack.track.signatures import Kind, kind_of, name_of, records_of, takes_object
 
 logger = logging.getLogger("xetrack")
@@ -234,7 +234,7 @@ class _Call:
         if error is None:
             self._add_result()
         elif not (isinstance(error, GeneratorExit) and self.kind != "plain"):  # else the consumer had enough
-            row["error"] = _error_text(error, self.limit)
+            row["error"] = error_text(error, self.limit)
         swallowed = isinstance(error, Exception) and not self.raise_on_error
         try:
             self.report(row)
@@ -242,7 +242,7 @@ class _Call:
             if error is None or swallowed:
                 raise
             # The user's own error is worth more than ours.
-            logger.warning("%s raised, and its row is lost: %s", row["function_name"], _error_text(failed, self.limit))
+            logger.warning("%s raised, and its row is lost: %s", row["function_name"], error_text(failed, self.limit))
         if error is None and self.cached is not None and not self.found:
             self._keep(self.cached)
         return swallowed
@@ -294,7 +294,7 @@ class _Call:
             except STOPS:
                 raise
             except BaseException as error:  # noqa: BLE001 - a dict of one's own, or keys that cannot be compared
-                self._warn("its result is logged as text: %s", _error_text(error, self.limit))
+                self._warn("its result is logged as text: %s", error_text(error, self.limit))
             else:
                 self.row.update(columns)
                 return
@@ -311,7 +311,7 @@ class _Call:
         try:
             return function()
         except Exception as error:  # noqa: BLE001 - whatever it was, no row and no result may be lost for it
-            self._warn("could not %s: %s", what, _error_text(error, self.limit))
+            self._warn("could not %s: %s", what, error_text(error, self.limit))
             return None
 
     def _warn(self, message: str, *facts: object) -> None:
@@ -329,9 +329,3 @@ def warn_once(told: set[str] | None, message: str, *facts: object) -> None:
             told.clear()
         told.add(text)
     logger.warning("%s", text)
-
-
-def _error_text(error: BaseException, limit: int) -> str:
-    """``KeyError: 'x'``, as the last line of a traceback says it."""
-    text = text_of(error, limit, str)
-    return f"{type_name(error)}: {text}" if text else type_name(error)

@@ -18,9 +18,11 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xetrack.config import TEXT_LIMIT
 from xetrack.errors import InvalidValue, XetrackError
 from xetrack.log.assets import FILE_CODEC, OBJECT_CODEC
 from xetrack.log.events import AssetAdded
+from xetrack.track.describe import error_text
 from xetrack.track.pulse import note_signals, pulse
 
 if TYPE_CHECKING:
@@ -152,7 +154,7 @@ def _ending(error: BaseException | None) -> dict[str, Any]:
         case KeyboardInterrupt():
             return {"state": "stopped", "signal": int(signal.SIGINT)}
         case _:
-            return {"state": "failed", "error": f"{type(error).__name__}: {error}"}
+            return {"state": "failed", "error": error_text(error, TEXT_LIMIT)}
 
 
 def _uncaught() -> BaseException | None:

@@ -163,7 +163,7 @@ class Tracker(RunView):
         if (log_system_params or log_network_params) and not self._off:
             self._sampler = _sampler(bool(log_system_params), bool(log_network_params), measurement_interval)
         opened = Sinks.open(logs_path, logs_file_format, logs_stdout, jsonl)
-        sinks = None if self._off else opened
+        self._sinks = sinks = None if self._off else opened
         self._logger = Logger(sinks, losses.add if losses else None)
         self._cache = _open_cache(None if self._off else cache, cache_code, cache_wait, settings.warnings)
         #: No store on disk: rows go nowhere, or only to files.
@@ -301,9 +301,11 @@ class Tracker(RunView):
             self._store.flush()
 
     def close(self) -> None:
-        """Seal the run's segment and catch the tables up. Reading still works."""
+        """Seal the run's segment, let go of log files and catch the tables up. Reading still works."""
         if self._cache is not None:
             self._cache.close()
+        if self._sinks is not None:
+            self._sinks.close()
         with self._recorder.tolerant(0):
             self._session.close()
 
@@ -317,6 +319,8 @@ class Tracker(RunView):
             self.close()
         else:  # nothing may take the place of what the block raised
             self._session.close_silently(error)
+            if self._sinks is not None:
+                self._sinks.close()
 
     def track(
         self,
