@@ -83,6 +83,13 @@ class _Content(NamedTuple):
     source: Source
 
 
+class _Large(NamedTuple):
+    """A segment too large to be read at once, which is in order, and where its last whole line ends."""
+
+    segment: SegmentInfo
+    end: int
+
+
 def compact(log: FileLog, *, in_git: bool, dry_run: bool = False, pack_bytes: int = PACK_BYTES) -> CompactReport:
     """Pack what is finished, in every table.
 
@@ -132,8 +139,11 @@ def _compact_table(log: FileLog, table: str, report: CompactReport, in_git: bool
     group: list[_Content] = []
     size_bytes = 0
     for content in _readable(log, table, segments, report, in_git, pack_bytes):
-        if isinstance(content, SegmentInfo):
-            _pack(log, table, [content], _streamed(log, table, content.name), facts, report.dry_run, pack_bytes)
+        if isinstance(content, _Large):
+            name = content.segment.name
+            source = Source.of(log, table, name, content.end)
+            lines = _streamed(log, table, name)
+            _pack(log, table, [content.segment], [source], lines, facts, report.dry_run, pack_bytes)
             continue
         group.append(content)
         size_bytes += sum(len(line) for _, line in content.lines)
@@ -151,7 +161,7 @@ def _compact_table(log: FileLog, table: str, report: CompactReport, in_git: bool
 
 def _readable(
     log: FileLog, table: str, segments: list[SegmentInfo], report: CompactReport, in_git: bool, pack_bytes: int
-) -> Iterator[_Content | SegmentInfo]:
+) -> Iterator[_Content | _Large]:
     """What may be packed, read; or only named, where it is too large for that."""
 
     def left(segment: SegmentInfo, reason: str) -> None:
@@ -167,9 +177,11 @@ def _readable(
             if reason is not None:
                 left(segment, reason)
                 continue
-        if segment.size > 2 * pack_bytes and codec_for(segment.name) is jsonl and _is_whole(log, table, segment):
-            yield segment
-            continue
+        if segment.size > 2 * pack_bytes and codec_for(segment.name) is jsonl:
+            end = _end_in_order(log, table, segment)
+            if end is not None:
+                yield _Large(segment, end)
+                continue
         content = _read(log, table, segment)
         if content is None:
             left(segment, "it is damaged: see `xt verify`")
@@ -247,18 +259,18 @@ def _rest_is_damage(log: FileLog, table: str, segment: SegmentInfo, end: int) ->
     return bool(rest) and is_damage
 
 
-def _is_whole(log: FileLog, table: str, segment: SegmentInfo) -> bool:
-    """Whether a large segment is in order and undamaged, so that it can be packed piece by piece."""
+def _end_in_order(log: FileLog, table: str, segment: SegmentInfo) -> int | None:
+    """Where the last line of a large segment ends; None unless all are in order and undamaged."""
     last: Key = (-1, "", -1)
     end = 0
     for chunk in log.scan(table, segment.name):
         keys = list(map(event_key, chunk.events))
         if chunk.damaged or keys != sorted(keys) or (keys and keys[0] < last):
-            return False
+            return None
         if any(isinstance(event, PayloadRedacted) for event in chunk.events):
-            return False
+            return None
         last, end = keys[-1] if keys else last, chunk.end
-    return not _rest_is_damage(log, table, segment, end)
+    return None if _rest_is_damage(log, table, segment, end) else end
 
 
 def _streamed(log: FileLog, table: str, name: str) -> Iterator[bytes]:
@@ -276,8 +288,8 @@ def _pack_group(
     for content in group:
         redacted.update(content.redacted)
     pairs = sorted(chain.from_iterable(content.lines for content in group), key=lambda pair: pair[0])
-    lines = _once(pairs, redacted)
-    _pack(log, table, [content.segment for content in group], lines, facts, dry_run, pack_bytes, group)
+    segments, sources = [content.segment for content in group], [content.source for content in group]
+    _pack(log, table, segments, sources, _once(pairs, redacted), facts, dry_run, pack_bytes)
 
 
 def _once(pairs: list[tuple[Key, bytes]], redacted: Frontier) -> Iterator[bytes]:
@@ -315,24 +327,19 @@ def _pack(
     log: FileLog,
     table: str,
     segments: list[SegmentInfo],
+    sources: list[Source],
     lines: Iterable[bytes],
     facts: dict[str, int],
     dry_run: bool,
     pack_bytes: int,
-    group: list[_Content] | None = None,
 ) -> None:
     """Write lines, which are in order, as packs; then, and only then, take away what held them."""
-    sources = [content.source for content in group or []]
-    if not sources:
-        end = sum(len(piece) for piece in log.pieces(table, segments[0].name))
-        sources = [Source.of(log, table, segments[0].name, _last_line_end(log, table, segments[0].name, end))]
-    raws = list(_cut(lines, pack_bytes)) if group is not None else _cut(lines, pack_bytes)
     names: list[str] = []
     drafts: list[Draft] = []
     packed: list[tuple[str, bytes]] = []
     after = 0
     try:
-        for raw in raws:
+        for raw in _cut(lines, pack_bytes):
             name = f"{hashlib.sha256(raw).hexdigest()}.jsonl.zst"
             names.append(name)
             squeezed = _squeeze(raw)
@@ -389,17 +396,6 @@ def _cut(lines: Iterable[bytes], pack_bytes: int) -> Iterator[bytes]:
             piece, size = [], 0
     if piece:
         yield b"\n".join([*piece, b""])
-
-
-def _last_line_end(log: FileLog, table: str, name: str, end: int) -> int:
-    step = 1 << 20
-    while end > 0:
-        start = max(end - step, 0)
-        found = log.read(table, name, start, end - start).rfind(b"\n")
-        if found >= 0:
-            return start + found + 1
-        end = start
-    return 0
 
 
 def _squeeze(raw: bytes) -> bytes:
