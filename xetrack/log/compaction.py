@@ -25,6 +25,7 @@ from xetrack.log.finished import has_ended
 from xetrack.log.hints import Source, hint_with, seal
 from xetrack.log.liveness import Origin, is_dead
 from xetrack.log.log import FileLog, SegmentInfo
+from xetrack.log.names import is_pack
 from xetrack.log.packs import Draft, drafted, lines_of
 from xetrack.log.ranges import Frontier
 from xetrack.log.redaction import stub_of
@@ -168,11 +169,10 @@ def _readable(
         report.left.append({"path": log.where(table, segment.name), "reason": reason})
 
     for segment in sorted(segments, key=lambda segment: (segment.mtime_ns, segment.name)):
-        is_pack = len(segment.name.partition(".")[0]) == 64
         if segment.name.endswith(".zst"):
             if segment.size >= pack_bytes * _SMALL or _unpacks_to(log, table, segment.name, pack_bytes * _SMALL):
                 continue
-        elif not is_pack:
+        elif not is_pack(segment.name):
             reason = _unfinished(log, table, segment, in_git)
             if reason is not None:
                 left(segment, reason)
@@ -254,8 +254,7 @@ def _rest_is_damage(log: FileLog, table: str, segment: SegmentInfo, end: int) ->
     if segment.name.endswith(".zst"):
         return False
     rest = log.read(table, segment.name, end, MAX_LINE_BYTES)
-    is_pack = len(segment.name.partition(".")[0]) == 64
-    is_damage = is_pack or len(rest) == MAX_LINE_BYTES or codec_for(segment.name).is_damage(rest)
+    is_damage = is_pack(segment.name) or len(rest) == MAX_LINE_BYTES or codec_for(segment.name).is_damage(rest)
     return bool(rest) and is_damage
 
 

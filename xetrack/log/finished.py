@@ -10,13 +10,7 @@ import os
 
 from xetrack.log.events import Event, PayloadStub, WriterEnded, WriterStarted
 from xetrack.log.liveness import Origin, is_dead
-
-_HASH_DIGITS = 64
-
-
-def is_pack(name: str) -> bool:
-    """Whether a file of that name is a pack, to which nobody ever appends."""
-    return len(name.partition(".")[0]) == _HASH_DIGITS
+from xetrack.log.names import is_pack
 
 
 def is_finished(path: str | os.PathLike[str], first: Event | None, last: Event | None) -> bool:

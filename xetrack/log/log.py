@@ -24,7 +24,7 @@ from xetrack.log import header
 from xetrack.log.clock import Clock
 from xetrack.log.codec import MAX_LINE_BYTES, TOO_LONG, Damage, Split, codec_for, jsonl
 from xetrack.log.events import Event, WriterStarted
-from xetrack.log.names import check_table, is_segment_name, table_folder, table_from_folder
+from xetrack.log.names import check_table, is_pack, is_segment_name, table_folder, table_from_folder
 from xetrack.log.progress import advanced
 from xetrack.log.segment import FileWriter, Writer, make_folder
 from xetrack.log.shared import Shared, shared_of
@@ -438,8 +438,7 @@ class FileLog(Log):
 
     def _may_be_filled_in(self, table: str, name: str) -> bool:
         found = self.segment(table, name)
-        is_pack = len(name.partition(".")[0]) == 64
-        return found is not None and not is_pack and abs(time.time_ns() - found.mtime_ns) < FILLED_IN_NS
+        return found is not None and not is_pack(name) and abs(time.time_ns() - found.mtime_ns) < FILLED_IN_NS
 
     def folder(self, table: str) -> Path:
         return self.path / table_folder(table)

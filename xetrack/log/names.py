@@ -9,6 +9,7 @@ from xetrack.errors import InvalidTable
 _SEGMENT = re.compile(r"[a-z2-7]{16}\.(jsonl|msgpack)|[0-9a-f]{64}\.jsonl(\.zst)?")
 _SAFE = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
 _MAX_FOLDER_BYTES = 255
+_HASH_DIGITS = 64
 
 
 def table_folder(table: str) -> str:
@@ -56,3 +57,8 @@ def check_table(table: str) -> None:
 def is_segment_name(name: str) -> bool:
     """Whether a file of that name is a segment or a pack."""
     return _SEGMENT.fullmatch(name) is not None
+
+
+def is_pack(name: str) -> bool:
+    """Whether a segment of that name is a pack, to which nobody ever appends."""
+    return len(name.partition(".")[0]) == _HASH_DIGITS

@@ -20,9 +20,9 @@ from typing import Any, BinaryIO, NamedTuple
 from xetrack.errors import storage_error
 from xetrack.log.codec import MAX_LINE_BYTES, codec_for, jsonl
 from xetrack.log.events import Event, PayloadStub, split_id
-from xetrack.log.finished import is_finished, is_pack
+from xetrack.log.finished import is_finished
 from xetrack.log.log import Chunk, FileLog, Log
-from xetrack.log.names import is_segment_name
+from xetrack.log.names import is_pack, is_segment_name
 from xetrack.log.packs import lines_in
 from xetrack.log.ranges import Frontier
 from xetrack.log.segment import sync_folder

@@ -24,13 +24,13 @@ from xetrack.log.events import (
     ValueSet,
     split_id,
 )
+from xetrack.log.names import is_pack
 from xetrack.log.ranges import Frontier
 
 if TYPE_CHECKING:
     from xetrack.log.log import Log
 
 DAY_US = 86_400_000_000
-_DIGEST_DIGITS = 64
 #: So many damages of a file are named one by one.
 MAX_NAMED = 10_000
 #: Where in a damaged line its id is, if it has one.
@@ -159,22 +159,21 @@ def _verify_segment(log: Log, table: str, name: str, report: VerifyReport, asset
     if unnamed:
         reason = f"{unnamed} more damages behind it are not named"
         report.damaged.append(report.damaged[-1]._replace(reason=reason, event_id=None))
-    stem = name.partition(".")[0]
-    is_pack = len(stem) == _DIGEST_DIGITS
-    if is_pack and damaged:
+    packed = is_pack(name)
+    if packed and damaged:
         return
     rest = log.read(table, name, position, MAX_LINE_BYTES)
-    if rest and not is_pack:
+    if rest and not packed:
         # Whole lines that a living writer appended meanwhile are for the next look.
         rest = rest[codec_for(name).split(rest).consumed :]
     if len(rest) == MAX_LINE_BYTES:
         rest_bytes = sum(map(len, log.pieces(table, name))) - position
         report.damaged.append(Fault(path, line_count + 1, position, rest_bytes, TOO_LONG))
-    elif rest and (is_pack or codec_for(name).is_damage(rest)):
+    elif rest and (packed or codec_for(name).is_damage(rest)):
         report.damaged.append(Fault(path, line_count + 1, position, len(rest), "its line end is damaged"))
     elif rest:
         report.torn.append(Fault(path, line_count + 1, position, len(rest), "it has no line end"))
-    elif is_pack and log.sha256(table, name) != stem:
+    elif packed and log.sha256(table, name) != name.partition(".")[0]:
         report.damaged.append(Fault(path, 1, 0, position, "the pack holds other bytes than its name says"))
 
 
