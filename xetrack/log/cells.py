@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+#: Integers up to it every JSON reader keeps exact; larger ones are tagged.
 MAX_PLAIN_INT = 2**53 - 1
 DIGEST_DIGITS = 16
 
@@ -30,7 +31,7 @@ OTHER = 1024
 ASSET = 2048
 
 _FLOATS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-_PLAIN_FLAGS: dict[type, int] = {str: TEXT, float: FLOAT, bool: BOOL, type(None): NULL, list: JSON}
+PLAIN_FLAGS: dict[type, int] = {str: TEXT, float: FLOAT, bool: BOOL, type(None): NULL, list: JSON}
 _TAG_FLAGS = {
     "$float": NONFINITE,
     "$bytes": BYTES,
@@ -52,7 +53,7 @@ def flag(wire: Any) -> int:
     if kind is int:
         return _int_flag(wire)
     if kind is not dict:
-        return _PLAIN_FLAGS[kind]
+        return PLAIN_FLAGS[kind]
     tag = _scalar_tag(wire)
     if tag is None:
         return JSON

@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from xetrack.log.assets import digests_in
-from xetrack.log.cells import BOOL, FLOAT, INT, NULL, TEXT, column_type, flag
+from xetrack.log.cells import INT, MAX_PLAIN_INT, PLAIN_FLAGS, column_type, flag
 from xetrack.log.events import (
     AssetAdded,
     AssetRemoved,
     Event,
-    EventUndone,
-    PayloadRedacted,
+    Mutation,
     RowLogged,
     RowsReplaced,
     RunDeleted,
@@ -57,8 +56,6 @@ _BATCH_ROWS = 8192
 #: So many new columns at once are had sooner by making the table again.
 _MANY_COLUMNS = 50
 _ONLY_ROWS = frozenset({RowLogged})
-_PLAIN = {float: FLOAT, int: INT, bool: BOOL, str: TEXT, type(None): NULL}
-_SAFE_INT = 2**53 - 1
 _json = msgspec.json.Encoder()
 
 
@@ -388,7 +385,7 @@ class Pass:
         ranges = self._ranges(writer)
         if seq in ranges:
             return
-        if isinstance(event, MUTATIONS):
+        if isinstance(event, Mutation):
             key = event_key(event)
             frontier = self._frontier(event)
             complete = frontier.issuperset(self.seen) and key > self._newest()
@@ -506,33 +503,19 @@ class Pass:
         return rows_in(self.backend, self.table, self.numbers, frontier, key)
 
 
-MUTATIONS = (
-    ValueSet,
-    RunDeleted,
-    RunRewound,
-    RunProtected,
-    RunUnprotected,
-    TableReset,
-    RowsReplaced,
-    AssetRemoved,
-    EventUndone,
-    PayloadRedacted,
-)
-
-
 def _mask(column: Sequence[Any], types: set[type]) -> int:
     """Type flags of the wire values of one column."""
     mask = 0
     for kind in types:
         if kind is int:
-            if len(types) == 1 and -_SAFE_INT <= min(column) and max(column) <= _SAFE_INT:
+            if len(types) == 1 and -MAX_PLAIN_INT <= min(column) and max(column) <= MAX_PLAIN_INT:
                 mask |= INT
             else:
                 for value in column:
                     if type(value) is int:
                         mask |= flag(value)
-        elif kind in _PLAIN:
-            mask |= _PLAIN[kind]
+        elif kind in PLAIN_FLAGS:
+            mask |= PLAIN_FLAGS[kind]
         else:
             for value in column:
                 if type(value) is kind:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from xetrack.errors import InvalidArgument, InvalidValue
 from xetrack.log.assets import digest_of as digest_of
-from xetrack.log.cells import DIGEST_DIGITS
+from xetrack.log.cells import DIGEST_DIGITS, MAX_PLAIN_INT
 from xetrack.log.values import check_keys, decode, encode, is_plain
 
 _UNSET_DIGEST = "0" * 64
@@ -22,12 +22,9 @@ _UNSET_DIGEST = "0" * 64
 #: Stores an object logged under a key, or the file of a path, and gives its digest.
 Put = Callable[[str, Any], str]
 
-
-#: Integers that every JSON reader keeps exact; larger ones are tagged.
-_HIGHEST = 2**53 - 1
-_LOWEST = -_HIGHEST
+_LOWEST = -MAX_PLAIN_INT
 #: What a float is compared with: a float is quick to compare with, NaN and the infinities are past it.
-_MOST = float(_HIGHEST)
+_MOST = float(MAX_PLAIN_INT)
 _LEAST = -_MOST
 _CONSTANTS = frozenset({str, bool, type(None)})
 
@@ -51,7 +48,7 @@ def is_fast(data: dict[Any, Any]) -> bool:
             if not _LEAST <= value <= _MOST:
                 return False
         elif kind is int:
-            if not _LOWEST <= value <= _HIGHEST:
+            if not _LOWEST <= value <= MAX_PLAIN_INT:
                 return False
         elif kind is not str and kind is not bool and value is not None:
             return False
@@ -74,7 +71,7 @@ def are_fast(rows: list[Any], shapes: Container[tuple[Any, ...]]) -> bool:
             if total - total != 0.0:
                 return False
         elif types == {int}:
-            if min(column) < _LOWEST or max(column) > _HIGHEST:
+            if min(column) < _LOWEST or max(column) > MAX_PLAIN_INT:
                 return False
         elif not types <= _CONSTANTS:
             return all(map(is_fast, rows))
