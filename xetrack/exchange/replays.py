@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, cast
 import msgspec
 
 from xetrack.errors import ColumnNotFound, InvalidArgument, ReadOnlyTables, RunNotFound, StorageFailed
-from xetrack.log.events import Event, PayloadRedacted, RowLogged, WriterStarted, split_id
+from xetrack.log.events import Event, PayloadRedacted, RowLogged, WriterStarted, split_id, wall_us_of
 from xetrack.log.log import Log
 from xetrack.log.merged import Run
 from xetrack.log.ranges import Frontier
@@ -261,7 +261,7 @@ class _Prefix:
     def _date(self, event: RowLogged) -> str:
         if event.timestamp is not None:  # imported: its offset is known to nobody
             return event.timestamp.replace(" ", "T", 1)
-        clock_us = event.clock if event.wall is None else event.wall
+        clock_us = wall_us_of(event)
         offset_s = self._offsets.get(split_id(event.id)[0]) or 0
         zone = timezone(timedelta(seconds=offset_s)) if offset_s else timezone.utc
         return (_EPOCH + clock_us * _MICROSECOND).astimezone(zone).isoformat(timespec="microseconds")

@@ -238,6 +238,11 @@ def event_key(event: Event) -> tuple[int, str, int]:
     return event.clock, writer, int(seq)
 
 
+def wall_us_of(event: Event) -> int:
+    """When an event was, for display: what it was told, else its clock."""
+    return event.clock if event.wall is None else event.wall
+
+
 #: A writer and a count; counts have up to 15 digits, so that every engine holds them.
 _EVENT_ID = r"[^\n]+-[0-9]{1,15}"
 _is_id = re.compile(_EVENT_ID).fullmatch

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from xetrack.log.assets import digests_in
 from xetrack.log.cells import DIGEST_DIGITS
-from xetrack.log.events import AssetAdded, AssetRemoved, Event, RowLogged, UnknownEvent, ValueSet, event_key
+from xetrack.log.events import AssetAdded, AssetRemoved, Event, RowLogged, UnknownEvent, ValueSet, event_key, wall_us_of
 from xetrack.log.ranges import Frontier
 from xetrack.tables.state import settle, verdict
 
@@ -138,7 +138,7 @@ class AssetEvents:
                 seen = Frontier.from_wire(event.seen)
                 if event.base is not None:
                     seen.update(Frontier.from_wire(getattr(self._log.find(table, event.base), "seen", None)))
-                removal = _Removal(event_key(event), _wall_us(event), event.digest, bool(event.keeps_keys), seen)
+                removal = _Removal(event_key(event), wall_us_of(event), event.digest, bool(event.keeps_keys), seen)
                 self._removals.setdefault(table, []).append(removal)
             case UnknownEvent():  # a newer release may name assets in ways that are not known here
                 self._name(table, event, _DIGEST.findall(event.raw.decode(errors="replace")), None)
@@ -164,7 +164,7 @@ class AssetEvents:
                 continue
             named.tables.add(table)
             if named.first is None or place < named.first:
-                named.first, named.first_us = place, _wall_us(event)
+                named.first, named.first_us = place, wall_us_of(event)
 
     def _is_cancelled(self, table: str, event: Event) -> bool:
         gone = self._gone.get(table)
@@ -193,7 +193,3 @@ def _replaced(now: SegmentInfo | None, then: SegmentInfo) -> bool:
 
 def _covers(frontier: Frontier | None, place: Position) -> bool:
     return frontier is not None and frontier.contains(place[1], place[2])
-
-
-def _wall_us(event: Event) -> int:
-    return event.clock if event.wall is None else event.wall

@@ -20,10 +20,11 @@ import msgspec
 
 from xetrack.errors import InvalidArgument
 from xetrack.log.cells import DIGEST_DIGITS
-from xetrack.log.events import Event, Mutation, PayloadRedacted, RowLogged, WriterStarted, split_id
+from xetrack.log.events import Event, Mutation, PayloadRedacted, RowLogged, WriterStarted, split_id, wall_us_of
 from xetrack.log.merged import OutOfOrder
 from xetrack.log.ranges import Frontier
 from xetrack.log.values import decode
+from xetrack.tables.times import LocalTimes
 
 if TYPE_CHECKING:
     from xetrack.store import Table
@@ -70,6 +71,7 @@ class Follow:
         self._seen = Frontier()
         #: Seconds east of UTC by writer.
         self._zones: dict[str, int | None] = {}
+        self._times = LocalTimes(self._zones)
         read, seen, self._redacted, self.last = table.reach(track_id, last)
         if cursor == "end":
             self._offsets = {name: _WHOLE if name.endswith(".zst") else end for name, end in read.items()}
@@ -189,10 +191,7 @@ class Follow:
         writer = split_id(event.id)[0]
         if writer not in self._zones:
             self._zones[writer] = self._zone(writer)
-        offset_s = self._zones[writer]
-        time_us = (event.clock if event.wall is None else event.wall) + (offset_s or 0) * 1_000_000
-        text = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(time_us // 1_000_000))
-        return f"{text}.{time_us % 1_000_000:06d}{'+00:00' if offset_s is None else ''}"
+        return self._times.text(wall_us_of(event), writer)
 
     def _zone(self, writer: str) -> int | None:
         """From the header of a writer whose segment was begun before the cursor."""

@@ -23,6 +23,7 @@ from xetrack.log.events import (
     WriterEnded,
     WriterStarted,
     split_id,
+    wall_us_of,
 )
 from xetrack.log.log import Log
 from xetrack.log.merged import OutOfOrder
@@ -233,7 +234,7 @@ class _Lines:
     def make(self, entry: Entry) -> Line:
         event = entry.event
         if event.id != self._event_id:
-            clock_us = event.clock if event.wall is None else event.wall
+            clock_us = wall_us_of(event)
             self._event_id, self._time = event.id, _EPOCH + timedelta(microseconds=clock_us)
         time = self._time
         column = None if entry.key is None else self._names.get(entry.key) or column_name(entry.key)

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from xetrack.log.assets import digests_in
-from xetrack.log.events import AssetAdded, AssetRemoved, Event, UnknownEvent, split_id
+from xetrack.log.events import AssetAdded, AssetRemoved, Event, UnknownEvent, split_id, wall_us_of
 from xetrack.log.log import Log
 from xetrack.log.ranges import Frontier, RangeSet
 from xetrack.tables.base import Backend, Naming
@@ -81,7 +81,7 @@ class Namings:
             str(noted.seqs),
             _place(noted.first.clock, writer, noted.first_seq),
             _place(noted.last.clock, writer, noted.last_seq),
-            self._local(_wall_us(noted.first), writer),
+            self._local(wall_us_of(noted.first), writer),
         )
 
     def remove(self, event: AssetRemoved, frontier: Frontier) -> None:
@@ -112,7 +112,7 @@ class Namings:
             seqs=str(seqs),
             first=_place(first.clock, naming.writer, numbers[0][0]),
             last=_place(last.clock, naming.writer, numbers[-1][1]),
-            first_logged=self._local(_wall_us(first), naming.writer),
+            first_logged=self._local(wall_us_of(first), naming.writer),
         )
 
     def _event(self, naming: Naming, seq: int) -> Event:
@@ -159,10 +159,6 @@ def _is_digest(text: str) -> bool:
 def _place(clock: int, writer: str, seq: int) -> str:
     """A place in the total order, as a text that sorts alike."""
     return f"{clock:019d} {writer} {seq:015d}"
-
-
-def _wall_us(event: Event) -> int:
-    return event.clock if event.wall is None else event.wall
 
 
 def summary(namings: Iterable[Naming]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from xetrack.log.events import RowLogged, split_id
+from xetrack.log.events import RowLogged, split_id, wall_us_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +24,7 @@ _wall, _timestamp = attrgetter("wall"), attrgetter("timestamp")
 class LocalTimes:
     """Texts of times, given by writer the seconds that its zone is ahead of UTC; more may come to be known."""
 
-    def __init__(self, offsets: Mapping[str, int]) -> None:
+    def __init__(self, offsets: Mapping[str, int | None]) -> None:
         self._offsets = offsets
         self._seconds = _Seconds()
 
@@ -39,8 +39,6 @@ class LocalTimes:
     def texts(self, events: list[RowLogged]) -> list[str]:
         """Of each row what it was told, else of the event's clock."""
         seconds = self._seconds
-        if len(seconds) > 100_000:
-            seconds.clear()
         writers = {event.id.rpartition("-")[0] for event in events}
         in_utc = all(self._offsets.get(writer) == 0 for writer in writers)
         if in_utc and not any(map(_wall, events)) and not any(map(_timestamp, events)):
@@ -50,7 +48,7 @@ class LocalTimes:
             if event.timestamp is not None:
                 texts.append(event.timestamp)
                 continue
-            texts.append(self.text(event.clock if event.wall is None else event.wall, split_id(event.id)[0]))
+            texts.append(self.text(wall_us_of(event), split_id(event.id)[0]))
         return texts
 
     def column(self, columns: Columns, parts: Sequence[Part]) -> pa.Array | None:
@@ -82,6 +80,8 @@ class _Seconds(dict[int, str]):
     """Text of each second since 1970, up to its fraction."""
 
     def __missing__(self, second: int) -> str:
+        if len(self) >= 100_000:
+            self.clear()
         text = self[second] = time.strftime("%Y-%m-%d %H:%M:%S.", time.gmtime(second))
         return text
 
