@@ -272,7 +272,7 @@ def test_a_hostile_object_runs_only_by_get(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     with Tracker("t.db", track_id="r") as tracker:
         tracker.log({"x": 1})
-        digest, size = tracker._session.store.log.assets.put_bytes(pickle.dumps(Canary()))
+        digest, size = tracker._session.store.log.assets.put_pieces(lambda: [pickle.dumps(Canary())])
         tracker._session.put("model", {1})
         from xetrack.log.events import AssetAdded
 

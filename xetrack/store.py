@@ -380,8 +380,6 @@ def check_table_name(name: str) -> None:
     check_table(name)
     if name.casefold().startswith("sqlite_"):
         raise InvalidTable(name, "names that begin with 'sqlite_' belong to SQLite")
-    if "\x00" in name:
-        raise InvalidTable(name, "it holds a NUL character")
 
 
 def near(path: Path) -> list[str]:

@@ -585,7 +585,7 @@ def test_file_and_object_of_the_same_name_and_bytes_are_each_what_they_were(db: 
 
 @pytest.mark.parametrize("name", ["../../evil", "/etc/evil", "..\\..\\evil", "..", "", None, "a\0b"])
 def test_name_of_a_foreign_file_leads_nowhere_else(db: str, tracker: Tracker, name: str | None) -> None:
-    digest, size = stored(db).put_bytes(b"bytes")
+    digest, size = stored(db).put_pieces(lambda: [b"bytes"])
     writer = FileLog(f"{db}.events").writer("default")
     writer.append(AssetAdded, digest=digest, key="x", size=size, codec="file+zstd", name=name)
     path = Reader(db).get("x")

@@ -48,7 +48,7 @@ def files(tmp_path: Path) -> FileAssets:
 @pytest.mark.parametrize("value", [Fraction(0), None, {1, 2}, "text", lambda x: x + 1, b"x" * 10**6])
 def test_objects_come_out_as_they_went_in(assets: Assets, value: Any) -> None:
     digest, size = assets.put(value)
-    raw = assets.raw_bytes(digest)
+    raw = assets.open(digest).read()
     assert hashlib.sha256(raw).hexdigest() == digest and len(raw) == size
     found = assets.get(digest)
     assert found(1) == 2 if callable(value) else found == value and type(found) is type(value)
@@ -61,10 +61,10 @@ def test_arrays_come_out_as_they_went_in(assets: Assets) -> None:
 
 def test_equal_bytes_are_stored_once(assets: Assets) -> None:
     one, two = assets.put({1, 2}), assets.put({1, 2})
-    other, _ = assets.put_bytes(b"raw")
+    other, _ = assets.put_pieces(lambda: [b"raw"])
     assert one == two
     assert assets.digests() == sorted([one[0], other]) and assets.has(other)
-    assert assets.raw_bytes(other) == b"raw"
+    assert assets.open(other).read() == b"raw"
 
 
 @pytest.mark.parametrize("digest", ["0" * 64, "", "../../etc/passwd", "0" * 63, "Z" * 64])
@@ -156,14 +156,14 @@ def test_file_of_any_zstandard_tool_is_read(files: FileAssets) -> None:
 
 
 def test_stored_file_is_read_by_any_zstandard_tool(files: FileAssets) -> None:
-    digest, _ = files.put_bytes(b"abc" * 1000)
+    digest, _ = files.put_pieces(lambda: [b"abc" * 1000])
     assert zstandard.ZstdDecompressor().decompress(files.path(digest).read_bytes()) == b"abc" * 1000
     with open(files.path(digest), "rb") as file:
         assert zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True).read() == b"abc" * 1000
 
 
 def test_more_bytes_than_the_log_tells_are_not_unpacked(files: FileAssets) -> None:
-    digest, _ = files.put_bytes(bytes(200 << 20))
+    digest, _ = files.put_pieces(lambda: [bytes(200 << 20)])
     assert files.path(digest).stat().st_size < 100_000
     with pytest.raises(AssetDamaged, match="more than the 1000 bytes"):
         files.open(digest, 1000)
@@ -192,12 +192,12 @@ kept, _ = assets.put({1})
 resource.setrlimit(resource.RLIMIT_FSIZE, (5000, resource.RLIM_INFINITY))
 data = os.urandom(20_000)
 try:
-    assets.put_bytes(data)
+    assets.put_pieces(lambda: [data])
 except DiskFull as error:
     print(error.size_bytes > 20_000, assets.digests() == [kept], sum(map(os.path.isfile, assets.folder.rglob("*"))))
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-digest, _ = assets.put_bytes(data)
-print(assets.raw_bytes(digest) == data)
+digest, _ = assets.put_pieces(lambda: [data])
+print(assets.open(digest).read() == data)
 """
     done = run_code(code, tmp_path)
     assert (done.stdout, done.stderr) == ("True True 1\nTrue\n", "")
@@ -229,7 +229,7 @@ def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_large_objects_come_out_as_they_went_in(assets: Assets, value: Any) -> None:
     digest, size = assets.put(value)
-    assert len(assets.raw_bytes(digest)) == size > 1000
+    assert len(assets.open(digest).read()) == size > 1000
     assert digest == hashlib.sha256(cloudpickle.dumps(value)).hexdigest()
     found = assets.get(digest)
     assert type(found) is type(value) and pickle.dumps(found) == pickle.dumps(value)
@@ -248,15 +248,15 @@ def test_object_that_changes_while_it_is_stored_is_named_by_what_was_written(ass
 
     digest, size = assets.put(Growing())
     assert Growing.times == 2 and assets.digests() == [digest]
-    assert len(assets.raw_bytes(digest)) == size and assets.get(digest) == ["text" * 500] * 2
+    assert len(assets.open(digest).read()) == size and assets.get(digest) == ["text" * 500] * 2
 
 
 def test_file_comes_out_as_it_went_in(assets: Assets, tmp_path: Path) -> None:
     path = tmp_path / "weights.bin"
     path.write_bytes(os.urandom(3_000_000))
     digest, size = assets.put_file(path)
-    assert size == 3_000_000 and assets.raw_bytes(digest) == path.read_bytes()
-    assert digest == digest_of(path) == assets.put_bytes(path.read_bytes())[0]
+    assert size == 3_000_000 and assets.open(digest).read() == path.read_bytes()
+    assert digest == digest_of(path) == assets.put_pieces(lambda: [path.read_bytes()])[0]
     assert assets.put_file(path) == (digest, size) and len(assets.digests()) == 1
 
 
@@ -421,7 +421,7 @@ def test_object_whose_module_is_gone_is_an_error_that_names_it(
 
 
 def test_bytes_that_are_no_pickle_are_an_error(assets: Assets) -> None:
-    digest, _ = assets.put_bytes(b"no pickle")
+    digest, _ = assets.put_pieces(lambda: [b"no pickle"])
     with pytest.raises(AssetUnloadable):
         assets.get(digest)
 

@@ -282,6 +282,16 @@ def test_the_key_is_that_of_the_entry(cache: FunctionCache, folder: Path) -> Non
     assert cache.key(double, [[4]], {}, {}) is None
 
 
+def test_the_key_of_a_call_is_had_from_the_tracker_as_in_the_original(db: str, folder: Path) -> None:
+    with Tracker(db, cache=str(folder), params={"seed": 1}) as tracker:
+        tracker.track(double, args=[4], params={"lr": 0.1})
+        key = tracker._generate_cache_key(double, [4], {}, {"lr": 0.1})
+        assert key is not None and (Reader.read_cache(folder, key) or {})["result"] == 8
+        assert tracker._generate_cache_key(double, [[4]], {}, {}) is None
+    with Tracker(db) as tracker:
+        assert tracker._generate_cache_key(double, [4], {}, {}) is None
+
+
 def test_arguments_that_cannot_be_cached_are_told_of_once_per_type(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -79,10 +79,6 @@ class Assets(ABC):
         """
         return self._store(lambda sink: _read_file(path, sink), to_disk)
 
-    def put_bytes(self, raw: bytes, *, to_disk: bool = False) -> tuple[str, int]:
-        """Store bytes as they are. See ``put``."""
-        return self._store(lambda sink: sink.write(raw), to_disk)
-
     def put_pieces(self, pieces: Callable[[], Iterable[bytes]], *, to_disk: bool = False) -> tuple[str, int]:
         """Store bytes that come a piece at a time; ``pieces`` is called twice. See ``put``."""
 
@@ -162,11 +158,6 @@ class Assets(ABC):
             return io.BufferedReader(cast(io.RawIOBase, unpacking), _CHUNK_BYTES)
         file.close()
         return io.BytesIO(b"".join(kept))
-
-    def raw_bytes(self, digest: str) -> bytes:
-        """The bytes of an object, all in memory. Raises what ``open`` does."""
-        with self.open(digest) as stream:
-            return stream.read()
 
     def check(self, digest: str) -> None:
         """Read an object through and keep nothing. Raises what ``open`` does."""

@@ -131,7 +131,6 @@ class Draft:
 
     def __init__(self, conn: duckdb.DuckDBPyConnection, target: Path) -> None:
         _remove_stale(target)
-        self.target = target
         self.path = target.with_name(f"{target.name}.{os.getpid()}.{next(_counter)}.tmp")
         self.conn: Any = conn.cursor()
         # One checkpoint, when it is finished: each looks at all that was written before it.

@@ -139,17 +139,13 @@ class Pulse:
     # -- forks
 
     def rest(self) -> None:
-        """Before a fork: no thread, so that the child gets no lock that nobody would ever give back."""
+        """No thread from here on. A child that is forked then gets no lock that nobody would ever give back."""
         with self._changed:
             self._resting, thread = True, self._thread
             self._changed.notify_all()
         if thread is not None and thread is not threading.current_thread():
             with contextlib.suppress(RuntimeError):  # it is about to be started, and will find that it is to rest
                 thread.join(_FORK_WAIT_S)
-
-    def end(self) -> None:
-        """At the end of the program: see that the thread is gone, if that takes no time."""
-        self.rest()
 
     def go_on(self) -> None:
         with self._changed:

@@ -179,7 +179,7 @@ def _close_all() -> None:
     error = sys.exc_info()[1] or _uncaught()
     for session in list(_sessions):
         session.close_silently(error)
-    pulse.end()
+    pulse.rest()
 
 
 def _forked() -> None:
