@@ -96,7 +96,7 @@ class Table:
     def runs(self) -> list[str]:
         """Track ids, in the order of their first rows."""
         with self._open() as (backend, _):
-            return backend.runs(self.name) if backend.has(self.name) else []
+            return list(backend.run_counts(self.name)) if backend.has(self.name) else []
 
     def run_facts(self) -> tuple[dict[str, int], Parts, dict[str, WriterFacts]]:
         """Rows of each run, in the order of their first ones; who logged them; what is known of the writers."""

@@ -173,12 +173,8 @@ class Backend(Protocol):
         ...
 
     def count(self, table: str, run: str | None = None) -> int: ...
-    def runs(self, table: str) -> list[str]:
-        """Track ids, in the order of their first rows."""
-        ...
-
     def run_counts(self, table: str) -> dict[str, int]:
-        """Rows of each run, in the same order."""
+        """Rows of each run, in the order of their first ones."""
         ...
 
     def latest_run(self, table: str) -> str | None:

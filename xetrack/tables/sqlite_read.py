@@ -41,10 +41,6 @@ class SqliteReading:
         where, values = _of_run(run)
         return int(self.conn.run(f"SELECT count(*) FROM {quote(table)}{where}", values).fetchone()[0])
 
-    def runs(self, table: str) -> list[str]:
-        sql = f"SELECT track_id FROM {quote(table)} GROUP BY track_id ORDER BY min(_rowid_)"
-        return [run for (run,) in self.conn.run(sql)]
-
     def run_counts(self, table: str) -> dict[str, int]:
         sql = f"SELECT track_id, count(*) FROM {quote(table)} GROUP BY track_id ORDER BY min(_rowid_)"
         return dict(self.conn.run(sql).fetchall())
