@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+import pytest
+
 from xetrack.errors import XetrackError
 
 Put = Callable[[int, bytes], int]
@@ -114,10 +116,9 @@ def fail_at_every_call(
     """The same with a call that fails: the system says ``error`` in its place, once, and the operation goes on.
 
     It may raise an ``XetrackError`` then, and nothing else. Returns how many calls it went through, ``first``
-    the first that fails. Only where a child can be traced: else nothing is tried.
+    the first that fails. Where no child can be traced the test is skipped.
     """
-    if not can_trace():
-        return 0
+    _skip_untraced()
 
     def attempt(number: int) -> bool:
         tracer = Tracer(forked(functools.partial(_tolerant, operation)), number, error)
@@ -143,8 +144,7 @@ def delay_at_every_call(
 
     What waits for the operation goes on when it does. Both have to end well.
     """
-    if not can_trace():
-        return 0
+    _skip_untraced()
 
     def attempt(number: int) -> bool:
         rival = _Rival(other)
@@ -227,6 +227,11 @@ def forked(
     return child
 
 
+def _skip_untraced() -> None:
+    if not can_trace():
+        pytest.skip("no child can be traced here")
+
+
 def _tolerant(operation: Callable[[], object]) -> None:
     with contextlib.suppress(XetrackError):
         operation()
@@ -246,7 +251,7 @@ def _run_until(number: int, operation: Callable[[], object]) -> bool:
     """Run an operation in a child and kill it before its call ``number``, from 0; True if it had fewer."""
     traced = can_trace()
     child = forked(operation, None if traced else number, traced=traced)
-    status = _trace(child, number) if traced else os.waitpid(child, 0)[1]
+    status = Tracer(child, number).run() if traced else os.waitpid(child, 0)[1]
     if os.WIFSIGNALED(status):
         assert os.WTERMSIG(status) == signal.SIGKILL
         return False
@@ -269,11 +274,6 @@ def _be_child(operation: Callable[[], object], number: int | None, *, syncs: boo
     finally:
         traceback.print_exc()  # it failed, whatever it was that failed
         os._exit(1)
-
-
-def _trace(child: int, number: int) -> int:
-    """Let a stopped child go on from call to call, up to the one that it does not live to see; give how it ended."""
-    return Tracer(child, number).run()
 
 
 class Tracer:
