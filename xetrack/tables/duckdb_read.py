@@ -42,11 +42,6 @@ class DuckdbReading:
         ((count,),) = self.conn.execute(sql, [run]).fetchall()
         return int(count)
 
-    def runs(self, table: str) -> list[str]:
-        relation = self.layers[table].relation(["track_id"])
-        sql = f"SELECT track_id FROM ({relation}) GROUP BY track_id ORDER BY min({ROW})"
-        return [run for (run,) in self.conn.execute(sql).fetchall()]
-
     def run_counts(self, table: str) -> dict[str, int]:
         relation = self.layers[table].relation(["track_id"])
         sql = f"SELECT track_id, count(*) FROM ({relation}) GROUP BY track_id ORDER BY min({ROW})"
