@@ -276,7 +276,8 @@ def test_temporary_tables_go_with_the_reader_and_those_of_the_store_are_not_touc
     assert len(reader) == 1
     assert len(list((tmp_path / "tmp").glob("xetrack-at-*"))) == 1
     del reader
-    assert list((tmp_path / "tmp").iterdir()) == []
+    # The folder in which DuckDB could spill stays, with nothing in it.
+    assert [path for path in (tmp_path / "tmp").rglob("*") if not path.name.startswith("xetrack-spill-")] == []
     assert {path.name: path.read_bytes() for path in Path(store).parent.iterdir() if path.is_file()} == before
     assert not list((tmp_path / "node").glob("*")) if (tmp_path / "node").exists() else True
 
