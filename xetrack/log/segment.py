@@ -153,14 +153,19 @@ class Writer(ABC):
             frame, batch = self._frame_row, self._next
             places: list[tuple[int, int, int]] = []
             lines: list[bytes] = []
+            left = 0  # rows that may share the reading of the one before
             for seq, data_bytes in enumerate(encoded, batch):
-                if 0 < self._shared < MAX_SHARED and seq > batch:
-                    self._shared += 1
-                    clock_us = self._last
+                if left:
+                    left -= 1
                 else:
+                    if lines:
+                        self._shared = MAX_SHARED
                     clock_us = self._tick(now_us)
+                    told_us = _told(clock_us, now_us)
+                    left = MAX_SHARED - self._shared
                 places.append((seq, clock_us, now_us))
-                lines.append(frame(seq, clock_us, data_bytes, _told(clock_us, now_us), batch))
+                lines.append(frame(seq, clock_us, data_bytes, told_us, batch))
+            self._shared = MAX_SHARED - left
             self._next = batch + len(lines)
             self._write(b"".join(lines))
             if to_disk:
