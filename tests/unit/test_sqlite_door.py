@@ -17,10 +17,17 @@ def test_ctrl_c_while_sqlite_asks_for_leave_is_an_interrupt_not_a_refusal() -> N
     def interrupted(*_: object) -> int:
         raise KeyboardInterrupt
 
+    def interrupted_at_a_column(action: int, *_: object) -> int:
+        if action == sqlite3.SQLITE_READ:
+            raise KeyboardInterrupt
+        return sqlite3.SQLITE_OK
+
     conn = sqlite3.connect(":memory:", isolation_level=None, factory=TablesConnection)
-    conn.set_authorizer(interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        conn.run("SELECT 1")
+    conn.run("CREATE TABLE t (c)")
+    for authorizer in (interrupted, interrupted_at_a_column):
+        conn.set_authorizer(authorizer)
+        with pytest.raises(KeyboardInterrupt):
+            conn.run("SELECT c FROM t")
     conn.close()
 
 

@@ -83,7 +83,7 @@ class TablesConnection(sqlite3.Connection):
         try:
             return sqlite3.Connection.cursor(self).execute(sql, values)
         except sqlite3.DatabaseError as error:
-            if not self.asking and str(error) == "not authorized":
+            if not self.asking and str(error).endswith(("not authorized", "is prohibited")):
                 # All of the package's own is permitted: Ctrl-C came while SQLite asked, which makes a refusal of it.
                 raise KeyboardInterrupt from error
             raise
