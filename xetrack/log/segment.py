@@ -89,7 +89,7 @@ class Writer(ABC):
         self._due_us = 0
         #: Lines since the segment was last seen in its place: they may have gone to a removed file.
         self._recent: list[bytes] = []
-        #: What ``_frame_row`` makes lines of; None if it does not yet.
+        #: The run whose lines ``_frame_row`` makes; None where the next row has to renew it.
         self._run: str | None = None
 
     # -- appending

@@ -47,7 +47,7 @@ def all_beside(conn: TablesConnection, table: str, columns: Sequence[Column]) ->
         declared = ", ".join(f"{quote(column.name)} {DECLARED[column.type]}" for column in more)
         conn.run(f"CREATE TEMP TABLE {_BESIDE} (_xetrack_row INTEGER PRIMARY KEY, {declared})")
         rows = conn.run(f"SELECT _rowid_, {OVERFLOW} FROM {quote(table)}")
-        conn.run_many(f"INSERT INTO {_BESIDE} VALUES ({', '.join('?' * (len(more) + 1))})", map(stitched(more), rows))
+        conn.insert(f"INSERT INTO {_BESIDE}", len(more) + 1, map(stitched(more), rows))
         conn.run("PRAGMA query_only=ON")
         yield f"(SELECT {listed} FROM {quote(table)} AS t JOIN {_BESIDE} AS m ON t._rowid_=m._xetrack_row)"
     finally:
