@@ -3,7 +3,7 @@
 A floor is the least that anyone must do for the same result with the same libraries. Both sides
 alternate and the figure is the ratio of their medians, so a slow or busy machine slows both.
 `--quick` has a twentieth of the rows: it shows that the bench works, not how fast xetrack is.
-On two cores it takes about 5 minutes, `--large` about 20, `--peers` longer.
+On two shared cores it takes 5 to 10 minutes.
 Exit status 1 if a target is missed (`--quick`: never).
 """
 

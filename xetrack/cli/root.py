@@ -174,7 +174,7 @@ def _options(
 
 def main() -> None:
     """Run the command line; the entry point of `xt` and `python -m xetrack`."""
-    # Imports make objects that stay: not to look at all of them time and again is a twentieth of a short command.
+    # Imports make objects that stay: the collector need not look at all of them time and again.
     gc.set_threshold(_COLLECTED_AFTER)
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # for as long as the program runs
