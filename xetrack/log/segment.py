@@ -34,7 +34,7 @@ except ImportError:  # Windows has no advisory locks of this kind
 FORMAT = "1.0"
 
 #: The file is looked for every so many writes, and after this long.
-CHECK_WRITES = 32
+CHECK_WRITES = 128
 CHECK_US = 100_000
 #: Events of a writer that may share one clock reading.
 MAX_SHARED = 1024
