@@ -55,6 +55,19 @@ def test_values_keep_their_types(db: str, engine: str, tracker: Tracker) -> None
     assert {name: str(frame[name].dtype) for name in "ifb"} == {"i": "int64", "f": "float64", "b": "bool"}
 
 
+def test_digits_of_more_than_python_reads_are_text(db: str, engine: str, tracker: Tracker) -> None:
+    digits = "-1" + "0" * 4300
+    store = opened(db, engine)
+    for wire in ({"$int": str(2**70)}, {"$int": digits}, 3):
+        store.log.writer("default").append_row("r-1-1", {"x": wire, "l": [wire]})
+    table = store.table("default")
+    assert [row["x"] for row in table.records()] == table.frame()["x"].tolist() == [2**70, digits, 3]
+    assert table.set_where(store.log.writer("default"), "y", 1, "x", 3) == 1
+    frame = table.frame()
+    assert frame["y"].tolist()[2] == 1 and digits in frame["l"].tolist()[1] and "..." in str(frame)
+    assert digits in Reader(db).history(column="x")["new"].tolist()
+
+
 def test_gaps_leave_the_types(db: str, engine: str, tracker: Tracker) -> None:
     tracker.log({"i": 1, "b": True, "f": 0.5})
     tracker.log({"other": 1})

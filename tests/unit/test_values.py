@@ -27,6 +27,7 @@ from xetrack.log.values import (
     INT,
     INT64,
     JSON,
+    MAX_INT_DIGITS,
     NONFINITE,
     NULL,
     OTHER,
@@ -135,10 +136,29 @@ def test_scalars_of_other_packages_and_subclasses_become_pythons_own(value: Any,
     assert same(decode(encode(value, "k")), base)
 
 
-def test_ints_of_any_length_survive() -> None:
-    for value in (10**5000 + 1, -(10**9000), 10**5000 - 1):
+def test_ints_survive_up_to_the_digits_that_python_reads() -> None:
+    for value in (10**MAX_INT_DIGITS - 1, 1 - 10**MAX_INT_DIGITS):
         wire = encode(value, "k")
         assert decode(wire) == value and flag(wire) == BIGINT
+
+
+@pytest.mark.parametrize("most_digits", [MAX_INT_DIGITS, 0])
+def test_longer_ints_are_refused_at_any_depth(most_digits: int) -> None:
+    before = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(most_digits)  # another program that reads it may have the limit
+    try:
+        for value in (10**MAX_INT_DIGITS, -(10**9000)):
+            for held in (value, [value], (1, {"a": value}), {value: 1}, types.MappingProxyType({"a": [value]})):
+                with pytest.raises(InvalidValue, match="4300 digits") as caught:
+                    encode(held, "my key")
+                assert caught.value.key == "my key"
+    finally:
+        sys.set_int_max_str_digits(before)
+
+
+def test_longer_ints_in_a_log_are_read_as_their_digits() -> None:
+    digits = "-1" + "0" * MAX_INT_DIGITS
+    assert decode({"$int": digits}) == digits and decode({"$tuple": [{"$int": digits}]}) == (digits,)
 
 
 OBJECTS = [{1}, frozenset("a"), np.arange(3), pd.DataFrame(), Fraction(1, 2), object(), range(3), np.float64]
@@ -214,7 +234,7 @@ def test_keys_of_other_types_are_named_by_their_text() -> None:
     assert list(found) == ["1", "2.5", "False", "red", "n", "7"] and all(type(key) is str for key in found)
 
 
-@pytest.mark.parametrize("key", ["", None, (1,), "\ud800", "é" * 128, b"x"])
+@pytest.mark.parametrize("key", ["", None, (1,), "\ud800", "é" * 128, b"x", pytest.param(10**5000, id="long")])
 def test_keys_that_name_no_column_are_refused(key: Any) -> None:
     with pytest.raises(InvalidKey) as caught:
         check_keys({"a": 1, key: 2})

@@ -76,7 +76,7 @@ def _scalar_tag(wire: dict[str, Any]) -> str | None:
     if tag == "$float":
         known = isinstance(content, str) and content in _FLOATS
     elif tag == "$int":
-        known = isinstance(content, str) and _is_decimal(content)
+        known = isinstance(content, str) and is_decimal(content)
     elif tag == "$timedelta":
         known = _is_whole(content)
     elif tag == "$complex":
@@ -86,7 +86,7 @@ def _scalar_tag(wire: dict[str, Any]) -> str | None:
     return tag if known else None
 
 
-def _is_decimal(text: str) -> bool:
+def is_decimal(text: str) -> bool:
     digits = text.removeprefix("-")
     return digits.isascii() and digits.isdigit()
 

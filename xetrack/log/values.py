@@ -12,6 +12,7 @@ import base64
 import math
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from enum import Enum
 from pathlib import Path, PurePath
@@ -36,10 +37,13 @@ from xetrack.log.cells import (
     cell,
     column_type,
     flag,
+    is_decimal,
 )
 
 MAX_DEPTH = 100
 MAX_KEY_BYTES = 255
+#: Python makes no text of a longer integer, and no integer of a longer text, unless it is told to.
+MAX_INT_DIGITS = 4300
 RESERVED = frozenset({"track_id", "timestamp"})
 
 #: Stores an object that no wire value can hold and returns its digest.
@@ -70,8 +74,8 @@ def encode(value: Any, key: object, asset: AssetStore | None = None, *, files: b
     a ``Path`` goes there too, for the file that it names.
 
     Raises:
-        InvalidValue: text with a lone surrogate, nesting without end, or an
-            object where there is no ``asset``.
+        InvalidValue: text with a lone surrogate, an integer of thousands of digits,
+            nesting without end, or an object where there is no ``asset``.
     """
     kind = type(value)
     if kind is str:
@@ -82,7 +86,7 @@ def encode(value: Any, key: object, asset: AssetStore | None = None, *, files: b
     elif kind is bool or value is None:
         return value
     elif kind is int:
-        return _int(value)
+        return _int(value, key)
     if kind is list and all(map(is_plain, value)):
         return value.copy()
     if kind is dict and not value:
@@ -129,7 +133,7 @@ class _Encoder:
         if kind is bool or value is None:
             return value
         if kind is int:
-            return _int(value)
+            return _int(value, self.key)
         if kind is float:
             return _float(value)
         if isinstance(value, Enum):
@@ -159,7 +163,7 @@ class _Encoder:
         if isinstance(value, str):
             return self._text(str.__str__(value))
         if isinstance(value, int):
-            return _int(int.__int__(value))
+            return _int(int.__int__(value), self.key)
         if isinstance(value, float):
             return _float(float.__float__(value))
         if isinstance(value, (bytes, bytearray)):
@@ -173,7 +177,8 @@ class _Encoder:
         if isinstance(value, time):
             return {"$time": value.isoformat()}
         if isinstance(value, timedelta):
-            return {"$timedelta": _int((value.days * 86_400 + value.seconds) * 1_000_000 + value.microseconds)}
+            whole_us = (value.days * 86_400 + value.seconds) * 1_000_000 + value.microseconds
+            return {"$timedelta": _int(whole_us, self.key)}
         if isinstance(value, complex):
             return {"$complex": [_float(value.real), _float(value.imag)]}
         if isinstance(value, PurePath):
@@ -219,36 +224,28 @@ def _is_text(value: str) -> bool:
     return True
 
 
-def _int(value: int) -> Any:
+def _int(value: int, key: object) -> Any:
     if -MAX_PLAIN_INT <= value <= MAX_PLAIN_INT:
         return value
-    return {"$int": _digits(value)}
+    if _LEAST_INT < value < _MOST_INT:
+        with suppress(ValueError):  # a program may have lowered the limit
+            return {"$int": str(value)}
+    reason = f"it holds an integer of more than {MAX_INT_DIGITS} digits, of which Python makes no text"
+    raise InvalidValue(key, f"{reason}; log it as text, such as hex() gives")
 
 
-def _digits(value: int) -> str:
-    try:
-        return str(value)
-    except ValueError:  # past sys.get_int_max_str_digits()
-        sign, value = "-" if value < 0 else "", abs(value)
-        parts: list[str] = []
-        while value:
-            value, part = divmod(value, 10**1000)
-            parts.append(str(part).zfill(1000))
-        return sign + "".join(reversed(parts)).lstrip("0")
+_MOST_INT = 10**MAX_INT_DIGITS
+_LEAST_INT = -_MOST_INT
 
 
-def _parse_int(text: str) -> int:
+def _parse_int(text: str) -> int | str:
+    """An integer; its digits where they are more than Python reads, as a log of an earlier release may have."""
     try:
         return int(text)
     except ValueError:
-        digits = text.removeprefix("-")
-        if not (digits.isascii() and digits.isdigit()):
+        if not is_decimal(text):
             raise
-        value = 0
-        for start in range(0, len(digits), 1000):
-            part = digits[start : start + 1000]
-            value = value * 10 ** len(part) + int(part)
-        return -value if text.startswith("-") else value
+        return text
 
 
 def _float(value: float) -> Any:
@@ -407,7 +404,9 @@ def _key_text(key: object) -> str:
         return str.__str__(key)
     scalar = _python_scalar(key)
     if isinstance(scalar, (bool, int, float)):
-        return repr(scalar)
+        with suppress(ValueError):  # thousands of digits
+            return repr(scalar)
+        raise InvalidKey(key, f"it is longer than {MAX_KEY_BYTES} bytes")
     raise InvalidKey(key, f"a key is text or a number, not {type(key).__name__}")
 
 
@@ -428,6 +427,7 @@ __all__ = [
     "INT",
     "INT64",
     "JSON",
+    "MAX_INT_DIGITS",
     "NONFINITE",
     "NULL",
     "OTHER",

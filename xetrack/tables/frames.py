@@ -2,7 +2,7 @@
 
 Rule for frames: a column has the dtype of its type, whatever is missing.
 ``bool`` is ``bool`` (``boolean`` with gaps), ``int`` is ``int64`` (``Int64`` with gaps),
-``bigint`` holds Python ints, ``float`` is ``float64``, ``datetime`` holds
+``bigint`` holds Python ints (digits of more than Python reads stay text), ``float`` is ``float64``, ``datetime`` holds
 ``datetime64`` where all have one offset, text is pandas' ``str`` (objects before
 pandas 3), and pandas' own mark of a missing value stands where nothing was logged.
 """
@@ -49,10 +49,18 @@ PYTHON_TYPES: dict[str, type] = {
     "asset": str,
 }
 
+
+def _whole(cell: Any) -> Any:
+    try:
+        return int(cell)
+    except ValueError:  # a log of an earlier release may have so many digits
+        return cell
+
+
 #: How a stored cell of each type becomes a Python value; types not named come out as stored.
 _FROM_CELL: dict[str, Callable[[Any], Any]] = {
     "bool": bool,
-    "bigint": int,
+    "bigint": _whole,
     "float": float,
     "datetime": dt.datetime.fromisoformat,
 }
