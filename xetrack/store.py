@@ -25,6 +25,7 @@ from xetrack.errors import (
     MissingExtra,
     NotAStore,
     OldDatabaseRefused,
+    StorageFailed,
     StoreNotFound,
     TablesWithoutLog,
     storage_error,
@@ -269,8 +270,8 @@ class Store:
         self.catch_up(engine)
         fresh = make_tables(engine, None)
         found = []
+        keeper = self.keeper(engine)
         try:
-            keeper = self.keeper(engine)
             mine, other = keeper.ready, Projector(self.log, fresh)
             for name in mine.known_tables():
                 # Programs may be logging meanwhile: both sides are held to what these tables have read.
@@ -279,6 +280,12 @@ class Store:
                     other.replay_as_read(name, mine.read_so_far(name))
                     if not _equal(keeper.backend, fresh, name):
                         found.append(f"{engine} table {name!r} differs from a replay of its log")
+        except Exception as error:
+            try:
+                keeper.heal(error)
+            except StorageFailed as told:
+                return [told.summary.rstrip(".")]
+            raise
         finally:
             fresh.close()
         return found

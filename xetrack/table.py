@@ -22,6 +22,7 @@ from xetrack.tables.frames import PYTHON_TYPES, frame, kind_of
 from xetrack.tables.layout import FIXED, Column
 from xetrack.tables.projector import Projector
 from xetrack.tables.runs import Parts, WriterFacts
+from xetrack.tables.sqlite_read import is_no_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -245,7 +246,10 @@ class Table:
             StorageFailed: they were; the next call makes them anew.
         """
         with self.store.locked():
-            self.store.keeper(self.engine).heal(error)
+            if is_no_text(error):  # the query may have made the text: the rows themselves tell
+                self.frame()
+            else:
+                self.store.keeper(self.engine).heal(error)
 
     # changing
 

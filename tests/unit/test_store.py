@@ -9,7 +9,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -134,6 +136,47 @@ def test_damaged_tables_are_made_again(db: Path, harm: str) -> None:
         raw[5000:12000] = os.urandom(7000)
     db.write_bytes(raw)
     assert values(db) == [0, 1, 2, 3, 4]
+
+
+def _spoil_text(db: Path) -> None:
+    """Make a byte of a cell of text one that no UTF-8 has."""
+    with Tracker(str(db)) as tracker:
+        tracker.log({"s": "plain text"})
+    raw = db.read_bytes()
+    assert raw.count(b"plain text") == 1
+    db.write_bytes(raw.replace(b"plain text", b"plain\xfftext"))
+
+
+_ROWS: list[Callable[[Reader], Any]] = [
+    lambda reader: reader.to_df(),
+    lambda reader: reader.sql("SELECT s FROM events"),
+    lambda reader: reader.sql("SELECT CAST(x'ff' AS TEXT)"),
+]
+
+
+@pytest.mark.parametrize("read", _ROWS, ids=["rows", "query", "other text"])
+def test_text_that_is_none_is_damage(db: Path, read: Callable[[Reader], Any]) -> None:
+    _spoil_text(db)
+    with pytest.raises(StorageFailed, match="anew"):
+        read(Reader(str(db)))
+    assert Reader(str(db)).to_df()["s"].tolist()[-1] == "plain text"
+
+
+def test_verify_reports_text_that_is_none(db: Path) -> None:
+    _spoil_text(db)
+    store = open_store(db)
+    try:
+        report = store.verify()
+        assert not report.ok and not report.damaged and "UTF-8" in report.tables[0]
+        assert store.verify().ok
+    finally:
+        store.close()
+
+
+def test_text_that_a_query_makes_wrong_is_no_damage(db: Path) -> None:
+    with pytest.raises(sqlite3.OperationalError, match="UTF-8"):
+        Reader(str(db)).sql("SELECT CAST(x'ff' AS TEXT)")
+    assert not list(db.parent.glob("*.damaged-*"))
 
 
 def test_tables_without_their_log_are_not_shown_as_truth(db: Path) -> None:

@@ -25,7 +25,7 @@ from xetrack.tables.layout import FIXED, OVERFLOW, Column, quote
 from xetrack.tables.packing import packed, unpacked
 from xetrack.tables.sqlite_door import BUSY_TIMEOUT_S, TablesConnection
 from xetrack.tables.sqlite_limit import DECLARED
-from xetrack.tables.sqlite_read import SqliteReading
+from xetrack.tables.sqlite_read import SqliteReading, is_no_text
 
 #: In the header of every tables file (``PRAGMA application_id``): "xtrk".
 APPLICATION_ID = 0x7874726B
@@ -126,7 +126,8 @@ class SqliteTables(SqliteReading):
     @staticmethod
     def diagnose(error: Exception) -> Ailment | None:
         if isinstance(error, sqlite3.OperationalError):
-            return "damaged" if getattr(error, "sqlite_errorcode", 0) == _SHORT_READ else "unwritable"
+            is_damage = getattr(error, "sqlite_errorcode", 0) == _SHORT_READ or is_no_text(error)
+            return "damaged" if is_damage else "unwritable"
         # Its other kinds are about the statement or its values.
         return "damaged" if type(error) in (sqlite3.DatabaseError, sqlite3.IntegrityError) else None
 

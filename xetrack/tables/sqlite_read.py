@@ -21,6 +21,11 @@ _MOST = 2**63 - 1
 _CHUNK_ROWS = 4096
 
 
+def is_no_text(error: Exception) -> bool:
+    """Whether Python says that bytes which SQLite holds for text are none: its own words, and no code of SQLite's."""
+    return str(error).startswith("Could not decode to UTF-8")
+
+
 class SqliteReading:
     """The reading verbs of ``SqliteTables``."""
 
