@@ -27,6 +27,16 @@ Put = Callable[[int, bytes], int]
 Registers = ctypes.Array[ctypes.c_ulonglong]
 
 
+#: What may stand in the place of a file and be none. Each is made at a path.
+NO_FILES: dict[str, Callable[[Path], None]] = {"a folder": Path.mkdir}
+if os.name != "nt":
+    NO_FILES |= {
+        "a link that leads nowhere": lambda path: path.symlink_to("../.git/annex/objects/not-fetched"),
+        "a link to itself": lambda path: path.symlink_to(path.name),
+        "a pipe": os.mkfifo,
+    }
+
+
 class FullDisk:
     """Room for so many bytes more, then none. Writes what fits, as a real one does."""
 

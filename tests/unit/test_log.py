@@ -12,11 +12,13 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.faults import NO_FILES
 from xetrack.errors import FormatTooNew, InvalidTable, NotAStore, PermissionDenied, StorageError
 from xetrack.log import log as log_module
 from xetrack.log import merged as merged_module
 from xetrack.log.codec import Codec, jsonl, msgpack
 from xetrack.log.events import Event, RowLogged, WriterStarted, event_key
+from xetrack.log.hints import hint_of
 from xetrack.log.log import STORE_BYTES, FileLog, Log
 from xetrack.log.memory import MemoryLog
 from xetrack.log.merged import OutOfOrder
@@ -306,6 +308,28 @@ def test_segment_that_cannot_be_read_is_an_error_that_names_it(log: FileLog) -> 
         path.chmod(0)
         with pytest.raises(PermissionDenied, match=NAMES[0]):
             everything(log)
+
+
+@pytest.mark.parametrize("name", [f"{NAMES[0]}.jsonl", f"{NAMES[0]}.msgpack", f"{'a' * 64}.jsonl.zst"])
+@pytest.mark.parametrize("what", NO_FILES)
+def test_what_is_no_file_in_the_place_of_a_segment_is_an_error_that_names_it(
+    log: FileLog, name: str, what: str
+) -> None:
+    put(log, f"{NAMES[1]}.jsonl", [row(NAMES[1], 1, 1)])
+    NO_FILES[what](log.folder("t") / name)
+    segment = log.segment("t", name)
+    assert segment is not None and segment.size == 0 and segment in log.segments("t")
+    for read in (lambda: everything(log), lambda: log.read("t", name, 0), lambda: log.find("t", "x-1")):
+        with pytest.raises(StorageError, match=name):
+            read()
+    assert hint_of(log, "t", name) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
+def test_link_to_itself_beside_the_tables_is_ignored(log: FileLog) -> None:
+    put(log, f"{NAMES[0]}.jsonl", [row(NAMES[0], 1, 1)])
+    (log.path / "loop").symlink_to("loop")
+    assert log.tables() == ["t"]
 
 
 # -- merging -----------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,7 +15,7 @@ import zstandard
 from tests.conftest import Git
 from tests.strategies import signed
 from xetrack import Reader, Tracker, copy, merge
-from xetrack.errors import FormatTooNew, NotAStore, PermissionDenied, RevisionNotFound, TableNotFound
+from xetrack.errors import FormatTooNew, NotAStore, PermissionDenied, RevisionNotFound, StorageFailed, TableNotFound
 from xetrack.exchange.revisions import open_revision
 from xetrack.store import open_store
 
@@ -183,6 +184,19 @@ def test_compressed_packs_are_read(repository: Path, db: Path, git: Git) -> None
     git(repository, "commit", "-m", "compacted")
     assert merge("git:HEAD", into=repository / "new.db").rows_added == 2
     assert merge("git:other", into=db).rows_added == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
+def test_link_in_the_place_of_a_segment_is_an_error_that_names_it(repository: Path, db: Path, git: Git) -> None:
+    link = Path(f"{db}.events", "default", "z" * 16 + ".jsonl")
+    link.symlink_to("../../../.git/annex/objects/not-fetched")
+    git(repository, "add", ".")
+    git(repository, "commit", "-m", "annexed")
+    with pytest.raises(StorageFailed, match=link.name):
+        merge("git:HEAD", into=repository / "new.db")
+    with pytest.raises(StorageFailed, match=link.name):
+        merge(db, into=repository / "new.db")
+    assert not (repository / "new.db.events").exists()
 
 
 def test_newer_format_is_refused(repository: Path, db: Path, git: Git) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from tests.faults import NO_FILES
 from tests.strategies import signed
 from xetrack.errors import FormatTooNew
 from xetrack.log.clock import wall_us
@@ -34,7 +35,7 @@ def writer(request: pytest.FixtureRequest, log: FileLog) -> Writer:
 
 
 def segment(log: FileLog) -> Path:
-    (info,) = log.segments("t")
+    info = max(log.segments("t"), key=lambda info: info.size)
     return log.folder("t") / info.name
 
 
@@ -43,6 +44,21 @@ def test_whole_log_is_ok(log: FileLog, writer: Writer) -> None:
     report = verify(log, lambda: [])
     assert report.ok and (report.segments, report.events) == (2, 8)
     assert str(report).splitlines()[-1] == "ok"
+
+
+@pytest.mark.parametrize("what", NO_FILES)
+def test_what_is_no_file_is_named_and_all_else_is_checked(log: FileLog, writer: Writer, what: str) -> None:
+    raw = bytearray(segment(log).read_bytes())
+    log.writer("other").append_row("r", {})
+    log.assets.put("named by a segment that cannot be read")
+    place = log.folder("t") / f"{'b' * 16}.jsonl"
+    NO_FILES[what](place)
+    raw[-30] ^= 1
+    segment(log).with_name(f"{'c' * 16}{segment(log).suffix}").write_bytes(raw)
+    report = verify(log, lambda: pytest.fail("tables cannot be compared"))
+    assert not report.ok and report.segments == 4 and len(report.damaged) == 1
+    assert len(report.unreadable) == 1 and str(place) in report.unreadable[0] and str(place) in str(report)
+    assert report.to_json()["unreadable"] == report.unreadable and not report.orphans
 
 
 def test_log_in_memory_and_no_log_are_ok(tmp_path: Path) -> None:

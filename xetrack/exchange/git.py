@@ -12,7 +12,7 @@ import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from xetrack.config import git_environ
 from xetrack.errors import GitFailed, RevisionNotFound
@@ -166,6 +166,14 @@ class WorkTree:
 _UNREADABLE = "git cannot read its files, which may be missing in this clone"
 
 
+class RevisionFile(NamedTuple):
+    """A file of a revision: its object and size; of a link the object is where it leads to."""
+
+    digest: str
+    size_bytes: int
+    is_link: bool
+
+
 class Revision:
     """The files of one revision, read from git's objects: nothing is checked out. Close it when done."""
 
@@ -184,8 +192,8 @@ class Revision:
             return None
         return cls(name, Path(os.fsdecode(top).removesuffix("\n")), tree.decode().strip())
 
-    def files(self, folder: str) -> dict[str, tuple[str, int]]:
-        """Object and size of each file below a folder, by path from the top; ``""`` is the top itself."""
+    def files(self, folder: str) -> dict[str, RevisionFile]:
+        """The files below a folder, by path from the top; ``""`` is the top itself."""
         names = ("--", f"{folder}/") if folder else ()
         listed = _output(
             self.top, "--literal-pathspecs", "ls-tree", "-r", "-l", "-z", "--full-tree", self._tree, *names
@@ -195,9 +203,9 @@ class Revision:
         found = {}
         for entry in listed.split(b"\0")[:-1]:
             facts, _, path = entry.partition(b"\t")
-            _, kind, digest, size = facts.split()
+            mode, kind, digest, size = facts.split()
             if kind == b"blob":
-                found[os.fsdecode(path)] = digest.decode(), int(size)
+                found[os.fsdecode(path)] = RevisionFile(digest.decode(), int(size), mode == b"120000")
         return found
 
     def has_folder(self, folder: str) -> bool:

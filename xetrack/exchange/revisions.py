@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, NoReturn
 
 import msgspec
 
-from xetrack.errors import FormatTooNew, NotAStore, PermissionDenied, RevisionNotFound
+from xetrack.errors import FormatTooNew, NotAStore, PermissionDenied, RevisionNotFound, StorageFailed
 from xetrack.exchange.git import Revision
 from xetrack.log.assets import Assets, StoredFile
 from xetrack.log.clock import Clock
@@ -88,11 +88,11 @@ class RevisionLog(Log):
         self.assets: Assets = _RevisionAssets(self)
         self.unsorted: set[tuple[str, str]] = set()
         self._tables: dict[str, list[SegmentInfo]] = {}
-        for path, (_, size) in sorted(self._files.items()):
+        for path, file in sorted(self._files.items()):
             folder_name, _, name = path.partition("/")
             table = table_from_folder(folder_name)
             if table is not None and is_segment_name(name):
-                self._tables.setdefault(table, []).append(SegmentInfo(name, size, 0, 0))
+                self._tables.setdefault(table, []).append(SegmentInfo(name, file.size_bytes, 0, 0))
         self._folders = {table_from_folder(path.partition("/")[0]): path.partition("/")[0] for path in self._files}
 
     def close(self) -> None:
@@ -108,8 +108,8 @@ class RevisionLog(Log):
         file = self._files.get(path)
         if file is None:
             return None
-        if self._last[0] != file[0]:
-            self._last = (file[0], self._revision.read(file[0]))
+        if self._last[0] != file.digest:
+            self._last = (file.digest, self._revision.read(file.digest))
         return self._last[1]
 
     def paths(self) -> list[str]:
@@ -153,9 +153,12 @@ class RevisionLog(Log):
         return self.place(f"{self._folders.get(table, table)}/{name}")
 
     def _open(self, table: str, name: str) -> BinaryIO | None:
-        raw = self.bytes_of(f"{self._folders.get(table, table)}/{name}")
+        path = f"{self._folders.get(table, table)}/{name}"
+        raw = self.bytes_of(path)
         if raw is None:
             return None
+        if self._files[path].is_link:
+            raise StorageFailed(self.place(path), "git has a link there, and not what it leads to")
         if name.endswith(".zst"):
             import zstandard
 

@@ -8,6 +8,7 @@ does not fit what was read, a reader reads. Layout: docs/format.md, Sealing and 
 from __future__ import annotations
 
 import contextlib
+import os
 import struct
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
@@ -73,11 +74,12 @@ def hint_of(log: Log, table: str, name: str) -> list[Group]:
     """The note of a pack, its own group first; nothing where there is none that reads."""
     import zstandard
 
-    if not name.endswith(".zst"):
+    path = log.where(table, name)
+    if not name.endswith(".zst") or not os.path.isfile(path):
         return []
     trailer = 4 + len(_MARK)
     try:
-        with open(log.where(table, name), "rb") as file:
+        with open(path, "rb") as file:
             size = file.seek(0, 2)
             file.seek(max(size - trailer, 0))
             end = file.read(trailer)

@@ -7,6 +7,7 @@ renames across folders, so that it could stand on an object store as well.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import msgspec
 
-from xetrack.errors import FormatTooNew, InvalidTable, NotAStore, storage_error
+from xetrack.errors import FormatTooNew, InvalidTable, NotAStore, StorageFailed, storage_error
 from xetrack.log import header
 from xetrack.log.clock import Clock
 from xetrack.log.codec import MAX_LINE_BYTES, TOO_LONG, Damage, Split, codec_for, jsonl
@@ -398,7 +399,7 @@ class FileLog(Log):
     def tables(self) -> list[str]:
         try:
             with os.scandir(self.path) as entries:
-                names = [table_from_folder(entry.name) for entry in entries if entry.is_dir()]
+                names = [table_from_folder(entry.name) for entry in entries if _is_folder(entry)]
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
@@ -406,35 +407,21 @@ class FileLog(Log):
         return sorted(name for name in names if name is not None)
 
     def segments(self, table: str) -> list[SegmentInfo]:
+        """Also what has the name of a segment and cannot be read, such as a link to nothing: reading it says why."""
         folder = self.folder(table)
-        found = []
         try:
             with os.scandir(folder) as entries:
-                for entry in entries:
-                    if is_segment_name(entry.name):
-                        try:
-                            status = os.stat(entry.path)
-                        except FileNotFoundError:
-                            continue  # taken away since the folder was read
-                        if not stat.S_ISREG(status.st_mode):
-                            continue
-                        found.append(SegmentInfo(entry.name, status.st_size, status.st_mtime_ns, status.st_ino))
+                names = [entry.name for entry in entries if is_segment_name(entry.name)]
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
             raise storage_error(error, folder) from error
-        return sorted(found)
+        within = f"{folder}{os.sep}"
+        found = [_info(within + name, name) for name in names]
+        return sorted(segment for segment in found if segment is not None)
 
     def segment(self, table: str, name: str) -> SegmentInfo | None:
-        try:
-            status = os.stat(self.folder(table) / name)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            raise storage_error(error, self.where(table, name)) from error
-        if not stat.S_ISREG(status.st_mode):
-            return None
-        return SegmentInfo(name, status.st_size, status.st_mtime_ns, status.st_ino)
+        return _info(self.where(table, name), name)
 
     def _may_be_filled_in(self, table: str, name: str) -> bool:
         found = self.segment(table, name)
@@ -447,8 +434,14 @@ class FileLog(Log):
         return str(self.folder(table) / name)
 
     def _open(self, table: str, name: str) -> BinaryIO | None:
+        path = self.where(table, name)
+        status = _status(path)
+        if status is None:
+            return None
+        if not stat.S_ISREG(status.st_mode):
+            raise StorageFailed(path, _what_stands_there(status.st_mode))
         try:
-            file: BinaryIO = open(self.folder(table) / name, "rb", buffering=0)
+            file: BinaryIO = open(path, "rb", buffering=0)
         except (FileNotFoundError, NotADirectoryError):
             return None
         if name.endswith(".zst"):
@@ -533,6 +526,55 @@ def is_log(folder: Path) -> bool:
     except (OSError, msgspec.DecodeError):
         return False
     return True
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _info(path: str, name: str) -> SegmentInfo | None:
+    """A segment as it stands at a path; None if there is nothing.
+
+    Raises:
+        StorageError: the system would not say.
+    """
+    try:
+        status = _status(path)
+    except OSError as error:
+        raise storage_error(error, path) from error
+    if status is None:
+        return None
+    size = status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return SegmentInfo(name, size, status.st_mtime_ns, status.st_ino)
+
+
+def _status(path: str) -> os.stat_result | None:
+    """What stands at a path, links followed: of one that leads nowhere, its own; None if there is nothing.
+
+    Raises:
+        OSError: the system would not say.
+    """
+    try:
+        return os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+    try:
+        return os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _what_stands_there(mode: int) -> str:
+    """Why what is no plain file cannot be read as a segment."""
+    if stat.S_ISLNK(mode):
+        return "it is a link that leads to no file, as git-annex and DVC have where contents are yet to be fetched"
+    return "a folder stands in its place" if stat.S_ISDIR(mode) else "it is no plain file"
 
 
 def _unpacking_errors(name: str) -> tuple[type[Exception], ...]:

@@ -56,6 +56,9 @@ class VerifyReport:
         self.segments = 0
         self.events = 0
         self.damaged: list[Fault] = []
+        #: Segments that the system would not read, or that are no files, and why. Without them nothing is said of
+        #: tables, nor of which assets are named.
+        self.unreadable: list[str] = []
         #: Last lines that were not finished: a killed process, or one about to write the rest.
         self.torn: list[Fault] = []
         #: Segments that hold readings more than a day ahead, with the largest.
@@ -73,7 +76,7 @@ class VerifyReport:
 
     @property
     def ok(self) -> bool:
-        return not (self.damaged or self.assets_damaged or self.missing_assets or self.tables)
+        return not (self.damaged or self.unreadable or self.assets_damaged or self.missing_assets or self.tables)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -81,6 +84,7 @@ class VerifyReport:
             "segments": self.segments,
             "events": self.events,
             "damaged": [fault._asdict() for fault in self.damaged],
+            "unreadable": self.unreadable,
             "torn": [fault._asdict() for fault in self.torn],
             "future_clocks": self.future_clocks,
             "assets_checked": self.assets_checked,
@@ -96,6 +100,7 @@ class VerifyReport:
         for fault in self.damaged:
             named = f" (event {fault.event_id})" if fault.event_id else ""
             lines.append(f"damaged: {fault.path}, line {fault.line}{named}: {fault.reason}")
+        lines += [f"unreadable: {said}" for said in self.unreadable]
         lines += [f"torn last line, not read: {fault.path}, line {fault.line}" for fault in self.torn]
         lines += [f"damaged asset: {path}" for path in self.assets_damaged]
         lines += [f"missing asset: {digest}" for digest in self.missing_assets]
@@ -122,9 +127,12 @@ def verify(log: Log, tables_check: Callable[[], list[str]] | None = None) -> Ver
     for table in log.tables():
         for segment in log.segments(table):
             report.segments += 1
-            _verify_segment(log, table, segment.name, report, assets)
+            try:
+                _verify_segment(log, table, segment.name, report, assets)
+            except StorageError as error:
+                report.unreadable.append(error.summary)
     _verify_assets(log, report, assets, files)
-    if tables_check is not None:
+    if tables_check is not None and not report.unreadable:
         report.tables = tables_check()
     return report
 
@@ -229,7 +237,7 @@ def _digests(event: Event) -> Iterator[str]:
 
 def _verify_assets(log: Log, report: VerifyReport, assets: _AssetsNamed, files: list[StoredFile]) -> None:
     for file in files:
-        if file.digest is None or file.digest not in assets.named:
+        if not report.unreadable and (file.digest is None or file.digest not in assets.named):
             report.orphans.append(file.path)
         if file.digest is not None:
             report.assets_checked += 1
@@ -239,6 +247,8 @@ def _verify_assets(log: Log, report: VerifyReport, assets: _AssetsNamed, files: 
                 continue  # taken away since it was listed
             except StorageError:
                 report.assets_damaged.append(file.path)
+    if report.unreadable:
+        return
     missing = {digest for digest in assets.named if not log.assets.has(digest)}
     if missing and (assets.removed or assets.redacted):
         missing = assets.wanted(log, missing)
