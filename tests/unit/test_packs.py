@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.strategies import segments, signed
-from xetrack.errors import InvalidTable
+from xetrack.errors import InvalidTable, StorageError
 from xetrack.log import codec
 from xetrack.log import events as ev
 from xetrack.log.log import CHUNK_BYTES, FileLog
-from xetrack.log.packs import all_lines, draft_pack, id_of, lines_of, same_until
+from xetrack.log.packs import all_lines, draft_pack, drafted, id_of, lines_of, same_until
 
 WRITER = "k4w7aq2mzb3xn5ty"
 
@@ -114,6 +114,13 @@ def test_pack_is_there_when_it_is_placed(log: FileLog) -> None:
 def test_discarded_pack_leaves_nothing(log: FileLog) -> None:
     draft_pack(log, "t", [b"{}"]).discard()
     assert not log.folder("t").exists()
+
+
+def test_pack_where_nothing_can_be_written_or_removed_is_an_error_that_names_it(tmp_path: Path) -> None:
+    folder = tmp_path / "t"
+    folder.write_bytes(b"a file, beside whose name the system does nothing, as on a read-only disk")
+    with pytest.raises(StorageError, match="name.jsonl"):
+        drafted(folder, "name.jsonl", b"{}")
 
 
 def test_draft_that_a_killed_process_left_goes_with_the_next(log: FileLog) -> None:

@@ -7,6 +7,7 @@ MessagePack become the lines that say the same: unknown fields and kinds are kep
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import threading
@@ -149,11 +150,10 @@ class Draft:
 
     def discard(self) -> None:
         """Leave nothing behind, neither the draft nor a folder that only it was made for."""
-        self._path.unlink(missing_ok=True)
-        try:
+        with contextlib.suppress(OSError):  # a read-only disk; of a draft that is there the next compaction takes it
+            self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it holds other segments
             self._folder.rmdir()
-        except OSError:
-            pass  # it holds other segments
 
 
 def draft_pack(log: FileLog, table: str, lines: list[bytes]) -> Draft:
