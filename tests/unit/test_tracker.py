@@ -21,6 +21,7 @@ import pytest
 from xetrack.errors import (
     AssetNotFound,
     ColumnNotFound,
+    EventTooLarge,
     InvalidArgument,
     InvalidKey,
     InvalidTable,
@@ -31,6 +32,7 @@ from xetrack.errors import (
     UsageError,
     XetrackError,
 )
+from xetrack.log.codec import MAX_LINE_BYTES
 from xetrack.read.reader import Reader
 from xetrack.track.tracker import Tracker
 
@@ -230,6 +232,19 @@ def test_params_are_copied_normalised_and_encoded_like_data(db: str) -> None:
     assert "stray" not in tracker.log({"x": 2})
 
 
+def test_params_without_room_for_a_row_are_refused(db: str) -> None:
+    large = "x" * MAX_LINE_BYTES
+    with pytest.raises(EventTooLarge):
+        Tracker(db, params={"large": large})
+    with Tracker(db, params={"small": 1}) as tracker:
+        for change in (lambda: tracker.set_param("large", large), lambda: tracker.set_params({"large": large})):
+            with pytest.raises(EventTooLarge):
+                change()
+        assert tracker.params == {"small": 1} and tracker.log({"x": 1})["small"] == 1
+    with Tracker(Tracker.SKIP_INSERT, params={"large": large}) as tracker:
+        assert tracker.params["large"] is large
+
+
 def test_set_params_reach_later_rows_only(tracker: Tracker) -> None:
     tracker.log({"x": 1})
     assert tracker.set_params({"model": "resnet18", "dataset": "cifar10"}) == {
@@ -292,8 +307,8 @@ def test_batch_with_one_bad_row_writes_no_row_and_no_object(tracker: Tracker) ->
     assert not list(Path(tracker.db + ".events").rglob("*.zst"))
 
 
-def test_dict_or_text_instead_of_a_batch_is_refused(tracker: Tracker) -> None:
-    for wrong in ({"x": 1}, "rows"):
+def test_what_is_no_batch_is_refused(tracker: Tracker) -> None:
+    for wrong in ({"x": 1}, "rows", None, 5):
         with pytest.raises(InvalidArgument):
             tracker.log_batch(wrong)  # type: ignore[arg-type]
 

@@ -543,6 +543,15 @@ def _unknown(other: _Any, raw: bytes) -> UnknownEvent | None:
     return UnknownEvent(id=other.id, clock=other.clock, wall=other.wall, kind_name=other.kind, raw=raw)
 
 
+def refuse_too_large(data: dict[str, Any]) -> None:
+    """Refuse what no row has room for, whatever else it holds and whichever codec writes it.
+
+    Raises:
+        EventTooLarge: its line would be longer than one may be.
+    """
+    jsonl.row_framer("x" * 16, "")(0, 0, jsonl.encode_data(data))
+
+
 Codec = Jsonl | Msgpack
 
 jsonl = Jsonl()

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from xetrack.errors import InvalidArgument, StorageError
+from xetrack.log.codec import refuse_too_large
 from xetrack.log.values import check_keys
 from xetrack.track.rows import Put, Row, are_fast, digest_of, is_fast, make_params, make_rows, make_value
 
@@ -96,7 +97,7 @@ class Recorder:
 
     def log_batch(self, data: Iterable[Mapping[Any, Any]]) -> dict[str, Any]:
         """Record several rows in one write. See ``Tracker.log_batch``."""
-        if isinstance(data, (Mapping, str, bytes)):
+        if isinstance(data, (Mapping, str, bytes)) or not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
             raise InvalidArgument("data", f"log_batch takes a list of rows, not one {type(data).__name__}")
         given: list[Any] = list(data)
         if not given:
@@ -202,11 +203,17 @@ class Recorder:
         self._known = (set(), params)
 
     def set_params(self, params: Mapping[Any, Any]) -> None:
-        """Add values to every row from now on."""
+        """Add values to every row from now on.
+
+        Raises:
+            EventTooLarge: no row would have room beside them; the params stay as they were.
+        """
         with self.tolerant():
             made, before = make_params(params, self.put, files=self._files), self._known[1]
             wire, shown = {**before.wire, **made.wire}, {**before.shown, **made.shown}
             check_keys(shown)
+            if not (self._skip or self._off):  # else every row would be refused from now on
+                refuse_too_large(wire)
             self._known = (set(), Row(shown, shown) if is_fast(wire) else Row(wire, shown))
 
     # values and objects
