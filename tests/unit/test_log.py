@@ -13,13 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.faults import NO_FILES
-from xetrack.errors import FormatTooNew, InvalidTable, NotAStore, PermissionDenied, StorageError
+from xetrack.errors import DiskFull, FormatTooNew, InvalidTable, NotAStore, PermissionDenied, StorageError
 from xetrack.log import log as log_module
 from xetrack.log import merged as merged_module
 from xetrack.log.codec import Codec, jsonl, msgpack
 from xetrack.log.events import Event, RowLogged, WriterStarted, event_key
 from xetrack.log.hints import hint_of
-from xetrack.log.log import STORE_BYTES, FileLog, Log
+from xetrack.log.log import STORE_BYTES, FileLog, Log, is_log
 from xetrack.log.memory import MemoryLog
 from xetrack.log.merged import OutOfOrder
 from xetrack.log.names import check_table, table_folder, table_from_folder
@@ -151,7 +151,7 @@ def test_store_file_that_a_power_cut_left_short_is_written_again(log: FileLog, l
     assert (log.path / "store.json").read_bytes() == STORE_BYTES
 
 
-@pytest.mark.parametrize("content", ["{}", "[]", '{"format":"x"}', "\0"])
+@pytest.mark.parametrize("content", ["{}", "[]", '{"format":"x"}', '{"format":-1}', '{"format":0}', "\0"])
 def test_store_file_that_says_no_format_is_no_store(log: FileLog, content: str) -> None:
     log.path.mkdir()
     (log.path / "store.json").write_text(content)
@@ -167,6 +167,32 @@ def test_folder_of_something_else_is_no_store(log: FileLog) -> None:
         log.check_format()
     (log.path / "photo.jpg").unlink()
     log.check_format()
+
+
+@pytest.mark.parametrize("what", [what for what in NO_FILES if "link" not in what])
+def test_what_is_no_file_in_the_place_of_the_store_file_is_no_store(log: FileLog, what: str) -> None:
+    log.path.mkdir()
+    NO_FILES[what](log.path / "store.json")
+    for act in (log.check_format, log.create):
+        with pytest.raises(NotAStore, match="store.json"):
+            act()
+    assert not is_log(log.path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no limit of a file's size to set")
+def test_store_file_without_room_leaves_nothing_behind(log: FileLog) -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5, hard))
+    try:
+        with pytest.raises(DiskFull):
+            log.create()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(log.path.iterdir())
+    log.create()
+    assert [path.name for path in log.path.iterdir()] == ["store.json"]
 
 
 def test_store_that_was_being_made_by_a_killed_process_is_a_new_one(log: FileLog) -> None:

@@ -17,7 +17,7 @@ from xetrack.errors import FormatTooNew, NotAStore, PermissionDenied, RevisionNo
 from xetrack.exchange.git import Revision
 from xetrack.log.assets import Assets, StoredFile
 from xetrack.log.clock import Clock
-from xetrack.log.log import KNOWN_FORMAT, STORE_FILE, Log, SegmentInfo
+from xetrack.log.log import KNOWN_FORMAT, STORE_FILE, Log, SegmentInfo, format_of
 from xetrack.log.names import is_segment_name, table_from_folder
 from xetrack.log.segment import Writer
 from xetrack.store import EVENTS_SUFFIX
@@ -131,8 +131,8 @@ class RevisionLog(Log):
                 return
             raise NotAStore(self.place(""), f"there is no {STORE_FILE} in it")
         try:
-            number = msgspec.json.decode(raw)["format"]
-        except (msgspec.DecodeError, KeyError, TypeError) as error:
+            number = format_of(raw)
+        except msgspec.DecodeError as error:
             raise NotAStore(self.place(""), f"its {STORE_FILE} does not say its format") from error
         if number > KNOWN_FORMAT:
             raise FormatTooNew(self.place(""), number, KNOWN_FORMAT)

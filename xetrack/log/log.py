@@ -15,8 +15,9 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, NamedTuple
 
 import msgspec
 
@@ -390,7 +391,7 @@ class FileLog(Log):
         if raw is None:
             raise NotAStore(self.path, f"there is no {STORE_FILE} in it")
         try:
-            number = msgspec.json.decode(raw, type=_StoreFile).format
+            number = format_of(raw)
         except msgspec.DecodeError as error:
             raise NotAStore(self.path, f"its {STORE_FILE} does not say its format") from error
         if number > KNOWN_FORMAT:
@@ -500,29 +501,48 @@ class FileLog(Log):
         if self._marker() is None:
             # Complete from the first moment on; the bytes are the same whoever comes first.
             draft = self.path / f"{STORE_FILE}.{os.getpid()}.{threading.get_ident()}"
-            draft.write_bytes(STORE_BYTES)
             try:
+                draft.write_bytes(STORE_BYTES)
                 os.replace(draft, file)
-            except PermissionError:  # Windows, while another process reads it
-                draft.unlink()
+            except OSError as error:
+                with suppress(OSError):
+                    draft.unlink()
+                # Windows, while another process reads it: then it is there.
+                if os.name != "nt" or not isinstance(error, PermissionError):
+                    raise
 
     def _marker(self) -> bytes | None:
         """What the file says that makes the folder a store; None if it is not there, or was cut off by a power cut."""
+        file = self.path / STORE_FILE
         try:
-            raw = (self.path / STORE_FILE).read_bytes()
+            if not file.is_file() and file.exists():  # a pipe would never be read to its end
+                raise NotAStore(self.path, f"its {STORE_FILE} is no file")
+            raw = file.read_bytes()
         except FileNotFoundError:
             return None
         return None if raw != STORE_BYTES and STORE_BYTES.startswith(raw) else raw
 
 
 class _StoreFile(msgspec.Struct):
-    format: int
+    format: Annotated[int, msgspec.Meta(ge=1)]
+
+
+def format_of(raw: bytes) -> int:
+    """The format that a store's file says.
+
+    Raises:
+        msgspec.DecodeError: it says none.
+    """
+    return msgspec.json.decode(raw, type=_StoreFile).format
 
 
 def is_log(folder: Path) -> bool:
     """Whether a folder says of itself that it is the log of a store."""
+    file = folder / STORE_FILE
     try:
-        msgspec.json.decode((folder / STORE_FILE).read_bytes(), type=_StoreFile)
+        if not file.is_file():
+            return False
+        format_of(file.read_bytes())
     except (OSError, msgspec.DecodeError):
         return False
     return True
