@@ -109,8 +109,8 @@ class Settings:
             return argument if argument is None else str(argument)
 
         path, name = given("db", db), given("table", table)
-        if path is not None and "\x00" in path:
-            raise InvalidArgument("db", f"{path!r} holds a NUL character")
+        if path is not None:
+            path = path_text(path)
         folder = given("tables_dir", None if tables_dir is None else os.fspath(tables_dir))
         return cls(
             db="track.db" if path is None else path,
@@ -129,6 +129,24 @@ class Settings:
             autocompact=_flag("XETRACK_AUTOCOMPACT", env, False),
             adopt=cast(Adopt, _one_of("XETRACK_ADOPT", env.get("XETRACK_ADOPT") or None, Adopt)),
         )
+
+
+def path_text(path: str | os.PathLike[str], name: str = "db") -> str:
+    """A path as text.
+
+    Raises:
+        InvalidArgument: naming the argument, where it is none that a file can have.
+    """
+    text = os.fspath(path)
+    if not isinstance(text, str):
+        raise InvalidArgument(name, f"a path is text or a Path, not {type(text).__name__}; os.fsdecode makes it text")
+    if "\x00" in text:
+        raise InvalidArgument(name, f"{text!r} holds a NUL character")
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(name, f"{text!r} has a lone surrogate, which no file name can hold") from error
+    return text
 
 
 def _one_of(name: str, chosen: str | None, choices: object) -> str:

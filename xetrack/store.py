@@ -17,7 +17,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
-from xetrack.config import Settings, cache_home, rank
+from xetrack.config import Settings, cache_home, path_text, rank
 from xetrack.errors import (
     ForeignFile,
     InvalidArgument,
@@ -78,15 +78,25 @@ def open_store(
         FormatTooNew: a later release wrote the log.
     """
     settings = settings or Settings.resolve()
-    name = os.fspath(db)
+    name = path_text(db)
     facts = partial(_facts, facts)
     if name == IN_MEMORY:
         return Store(name, None, MemoryLog(facts=facts), settings)
     path = Path(os.path.abspath(name.removesuffix(EVENTS_SUFFIX) if name.endswith(EVENTS_SUFFIX) else name))
+    if settings.engine == "duckdb":
+        _refuse_other_bytes(path)
     log = FileLog(Path(f"{path}{EVENTS_SUFFIX}"), facts=facts)
     store = Store(name, path, log, settings)
     store.check(create=create)
     return store
+
+
+def _refuse_other_bytes(path: Path) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        reason = f"{str(path)!r} is no UTF-8, and DuckDB opens no such file; engine='sqlite' does"
+        raise InvalidArgument("db", reason) from error
 
 
 def _facts(more: Facts | None) -> dict[str, Any]:

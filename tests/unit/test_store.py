@@ -10,14 +10,16 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from xetrack import Reader, Tracker
+from xetrack import Reader, Tracker, copy, merge
 from xetrack.errors import (
     ForeignFile,
+    InvalidArgument,
     InvalidTable,
     NotAStore,
     ReadOnlyTables,
@@ -49,6 +51,28 @@ def values(db: Path) -> list[int]:
 def test_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NotAStore, match=str(tmp_path)):
         Tracker(str(tmp_path))
+
+
+_BYTES: Any = b"track.db"
+
+
+@pytest.mark.parametrize("path", [_BYTES, "track\ud800.db", "track\0.db"])
+def test_path_that_no_file_can_have_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    for act in (Tracker, Reader, open_store, partial(copy, target="to.db"), partial(merge, into="to.db")):
+        with pytest.raises(InvalidArgument):
+            act(path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are UTF-8 there")
+def test_path_of_other_bytes_serves_sqlite_and_is_refused_for_duckdb(tmp_path: Path) -> None:
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.db")
+    with pytest.raises(InvalidArgument, match="DuckDB"):
+        Tracker(path, engine="duckdb")
+    with Tracker(path) as tracker:
+        tracker.log({"x": 1})
+    assert values(Path(path)) == [1]
 
 
 def test_text_file_is_refused_and_left_alone(tmp_path: Path) -> None:

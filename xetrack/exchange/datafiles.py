@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xetrack.config import path_text
 from xetrack.errors import ColumnNotFound, InvalidArgument, MissingExtra, PathNotFound, StorageFailed, storage_error
 from xetrack.exchange.filetypes import File, opened_file, united
 from xetrack.exchange.formats import suffix_form
@@ -38,7 +39,7 @@ def are_meant(paths: Sequence[str | os.PathLike[str]]) -> bool:
     Raises:
         InvalidArgument: some are data files and some are stores.
     """
-    names = [os.fspath(path) for path in paths]
+    names = [path_text(path, "source") for path in paths]
     files = [name for name in names if _is_data_file(name)]
     if files and len(files) < len(names):
         other = next(name for name in names if name not in files)

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+from xetrack.config import path_text
 from xetrack.errors import InvalidArgument, StoreNotFound, TablesWithoutLog
 from xetrack.exchange.revisions import PREFIX, open_revision
 from xetrack.log.header import head_of
@@ -41,7 +42,7 @@ def opened_sources(sources: Iterable[str | os.PathLike[str]], near: str | os.Pat
     with ExitStack() as stack:
         opened = []
         for source in sources:
-            name = os.fspath(source)
+            name = path_text(source, "source")
             if name.startswith(PREFIX):
                 log = open_revision(name, near)
                 stack.callback(log.close)
@@ -107,7 +108,7 @@ def opened_target(path: str | os.PathLike[str], *, must_exist: bool = False) -> 
         StoreNotFound: it is not there and must be; names near matches.
         ForeignFile: another program's file stands there.
     """
-    _refuse_memory("target", os.fspath(path))
+    _refuse_memory("target", path_text(path, "target"))
     target = Target(path, must_exist)
     try:
         with target.store.locked():

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, overload
 
-from xetrack.config import DEFAULT_DB, DEFAULT_ENGINE, DEFAULT_TABLE, Default, Settings, rank
+from xetrack.config import DEFAULT_DB, DEFAULT_ENGINE, DEFAULT_TABLE, Default, Settings, path_text, rank
 from xetrack.errors import InvalidArgument, StorageError
 from xetrack.exchange import git
 from xetrack.log.values import RESERVED, check_keys, encode
@@ -126,7 +126,7 @@ class Tracker(RunView):
     ) -> None:
         made = {name: value for name, value in dict(locals()).items() if name != "self"}
         settings = Settings.resolve(
-            db=db if type(db) is Default else os.fspath(db),
+            db=db if type(db) is Default else path_text(db),
             engine=engine,
             table=table,
             track_id=track_id,
