@@ -82,7 +82,7 @@ def open_store(
     facts = partial(_facts, facts)
     if name == IN_MEMORY:
         return Store(name, None, MemoryLog(facts=facts), settings)
-    path = Path(os.path.abspath(name.removesuffix(EVENTS_SUFFIX) if name.endswith(EVENTS_SUFFIX) else name))
+    path = Path(os.path.abspath(name).removesuffix(EVENTS_SUFFIX))  # a shell completes it with a slash behind
     if settings.engine == "duckdb":
         _refuse_other_bytes(path)
     log = FileLog(Path(f"{path}{EVENTS_SUFFIX}"), facts=facts)

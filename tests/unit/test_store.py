@@ -75,6 +75,12 @@ def test_path_of_other_bytes_serves_sqlite_and_is_refused_for_duckdb(tmp_path: P
     assert values(Path(path)) == [1]
 
 
+def test_folder_of_the_log_names_its_store_with_a_slash_behind_it_too(db: Path) -> None:
+    for name in (f"{db}.events", f"{db}.events/"):
+        assert len(Reader(name).to_df()) == 5
+        assert copy(str(db), name) == 0
+
+
 def test_text_file_is_refused_and_left_alone(tmp_path: Path) -> None:
     file = tmp_path / "notes.txt"
     file.write_text("mine")
