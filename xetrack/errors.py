@@ -388,6 +388,19 @@ class TablesWithoutLog(TableError):
         self.path = path
 
 
+class TablesInUse(TableError):
+    """Tables that the same thread is in the middle of reading or writing."""
+
+    message = "The tables of {path} are in use by the very call that this one interrupted."
+    hint = (
+        "Nothing was changed. In a signal handler or `__del__`, call log() or close(), which need no tables, or set "
+        "a flag and do the rest once the interrupted call has returned."
+    )
+
+    def __init__(self, path: str | Path, /) -> None:
+        self.path = path
+
+
 class RunProtected(TableError):
     """A change that would reach a protected run."""
 

@@ -117,6 +117,8 @@ class Store:
     def _reset_process(self) -> None:
         self._pid = os.getpid()
         self.lock = threading.RLock()
+        #: Calls of the thread that has the lock, one in the other.
+        self._held = 0
         self._keepers: dict[str, Keeper] = {}
 
     def keeper(self, engine: str | None = None) -> Keeper:
@@ -207,7 +209,11 @@ class Store:
             _abandoned.extend(self._keepers.values())
             self._reset_process()
         with self.lock:
-            yield
+            self._held += 1
+            try:
+                yield
+            finally:
+                self._held -= 1
 
     def projector(self, engine: str | None = None) -> Projector:
         """What the tables of an engine know about their log, as the last catch-up left it. Call it under ``lock``."""
@@ -285,7 +291,7 @@ class Store:
             mine, other = keeper.ready, Projector(self.log, fresh)
             for name in mine.known_tables():
                 # Programs may be logging meanwhile: both sides are held to what these tables have read.
-                with keeper.backend.reading():
+                with keeper.used(), keeper.backend.reading():
                     mine.refresh(name)
                     other.replay_as_read(name, mine.read_so_far(name))
                     if not _equal(keeper.backend, fresh, name):
@@ -333,9 +339,14 @@ class Store:
                     self.compact()
 
     def close(self) -> None:
-        """Close the tables. The store may be used again."""
+        """Close the tables. The store may be used again.
+
+        They stay open where a signal handler or a finalizer closes them that interrupted a use of them.
+        """
         if self._pid == os.getpid():
             with self.lock:
+                if self._held > 0:
+                    return
                 for keeper in self._keepers.values():
                     keeper.close()
 

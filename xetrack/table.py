@@ -46,15 +46,17 @@ class Table:
     def _open(self) -> Iterator[tuple[Backend, list[Column]]]:
         with self.store.locked():
             self._catch_up()
-            projector, backend = self._projector(), self.store.keeper(self.engine).backend
-            try:
-                # Another process may have changed the columns since: what is read and what is known must be one view.
-                with backend.reading():
-                    projector.refresh(self.name)
-                    yield backend, projector.state(self.name).columns
-            except Exception as error:
-                self.store.keeper(self.engine).heal(error)
-                raise
+            keeper = self.store.keeper(self.engine)
+            with keeper.used():
+                projector, backend = self._projector(), keeper.backend
+                try:
+                    # Another process may have changed the columns: what is read and what is known must be one view.
+                    with backend.reading():
+                        projector.refresh(self.name)
+                        yield backend, projector.state(self.name).columns
+                except Exception as error:
+                    keeper.heal(error)
+                    raise
 
     def _catch_up(self) -> None:
         self.store.catch_up_table(self.name, self.engine)

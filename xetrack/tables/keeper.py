@@ -11,13 +11,14 @@ import hashlib
 import os
 import shutil
 import tempfile
+import threading
 import weakref
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from xetrack.errors import StorageFailed, TablesWithoutLog
+from xetrack.errors import StorageFailed, TablesInUse, TablesWithoutLog
 from xetrack.log.log import Log
 from xetrack.tables import files
 from xetrack.tables.base import Backend
@@ -48,6 +49,10 @@ def make_tables(engine: Engine, path: Path | None) -> Backend:
 
 #: What SQLite and DuckDB say where the system, not a query, has failed.
 _OF_THE_DISK = ("disk I/O error", "unable to open database file", "disk is full", "readonly database", "IO Error")
+
+
+#: What threads are in the middle of: process, thread and tables of each.
+_in_use: set[tuple[int, int, str | int]] = set()
 
 
 class Keeper:
@@ -140,12 +145,37 @@ class Keeper:
         self._path = Path(folder) / self.home.name
         return self._path
 
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """Have the tables in peace for a while, once the lock keeps other threads away.
+
+        It does not keep away a signal handler or a ``__del__``: Python runs these between any two steps of what a
+        thread does, and a statement of theirs would be one inside a transaction that is not theirs.
+
+        Raises:
+            TablesInUse: it is one of these that asks.
+        """
+        # Other stores on the same file count: a thread that waits for its own transaction waits for ever.
+        mark = (os.getpid(), threading.get_ident(), id(self) if self.home is None else str(self.home))
+        if mark in _in_use:
+            raise TablesInUse(self.home or ":memory:")
+        try:
+            _in_use.add(mark)
+            yield
+        finally:
+            _in_use.discard(mark)
+
     def guarded(self, act: Callable[[Projector], _T]) -> _T:
         """Run something on the projector. Damaged tables are made anew, those that cannot be written elsewhere.
 
         Raises:
             StorageFailed: the tables cannot be kept anywhere.
+            TablesInUse: see ``used``.
         """
+        with self.used():
+            return self._guarded(act)
+
+    def _guarded(self, act: Callable[[Projector], _T]) -> _T:
         for attempt in (1, 2, 3):
             try:
                 return act(self.projector())
@@ -224,7 +254,8 @@ class Keeper:
         # They may lie in either place: the setting that says where may be newer than they are.
         paths = {self.home, self.path()}
         is_open = self._backend is not None
-        self._drop()
+        with self.used():
+            self._drop()
         found = [files.remove(path, self.engine) for path in paths]
         return any(found) or is_open
 

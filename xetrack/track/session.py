@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xetrack.config import TEXT_LIMIT
-from xetrack.errors import InvalidValue, XetrackError
+from xetrack.errors import InvalidValue, TablesInUse, XetrackError
 from xetrack.log.assets import FILE_CODEC, OBJECT_CODEC
 from xetrack.log.events import AssetAdded
 from xetrack.track.describe import error_text
@@ -44,6 +44,8 @@ class Session:
         """``run`` is the tracker's, whose end is noted; a reader's session has none."""
         self.store, self.table, self.codec, self.losses, self.run = store, table, codec, losses, run
         self.current: Writer | None = None
+        #: Whether a segment was sealed that the tables were not caught up with.
+        self._unshown = False
         #: When its next heartbeat is due, on the monotonic clock.
         self.due_s = 0.0
         #: Objects and file names that this session has told the log of.
@@ -118,9 +120,14 @@ class Session:
             writer, self.current = self.current, None
             pulse.leave(self)
             if writer is not None:
+                self._unshown = not self.store.memory
                 writer.release(**_ending(error), run=self.run)
-        if writer is not None and not self.store.memory and self.store.log.exists():
-            self.store.flush()
+        if self._unshown and self.store.log.exists():
+            try:
+                self.store.flush()
+            except TablesInUse:  # by a call that a signal interrupted: the next close, or the end of the program, does
+                return
+            self._unshown = False
             self.store.compact_if_many(self.table)
         self.store.close()
 
@@ -144,7 +151,7 @@ class Session:
             self.close(error)
 
     def _forked(self) -> None:
-        self.current, self._lock = None, threading.RLock()
+        self.current, self._unshown, self._lock = None, False, threading.RLock()
 
 
 def _ending(error: BaseException | None) -> dict[str, Any]:
