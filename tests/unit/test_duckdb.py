@@ -427,3 +427,49 @@ def test_closing_writes_nothing_that_is_there(db: str, tracker: Tracker) -> None
 )
 def test_tables_lie_beside_the_log(store: str, engine: str, tables: str) -> None:
     assert tables_file(Path(store), engine) == Path(tables)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits of processes")
+@pytest.mark.parametrize("limit", ["RLIMIT_FSIZE", "RLIMIT_NOFILE"])
+def test_commit_that_the_system_refuses_leaves_the_rows_in_memory(db: str, limit: str) -> None:
+    code = """
+import os, resource, signal, sys
+from xetrack import Tracker
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+db, limit = sys.argv[1], getattr(resource, sys.argv[2])
+tracker = Tracker(db, engine="duckdb")
+tracker.log({"x": 0})
+assert len(tracker.to_df()) == 1
+tracker.log_batch([{"x": number, "text": str(number) * 20} for number in range(3000)])
+assert len(tracker.to_df()) == 3001
+hard = resource.getrlimit(limit)[1]
+if limit == resource.RLIMIT_FSIZE:
+    most = 65536
+else:  # room for the draft, not for what DuckDB keeps beside it
+    free = os.open(os.devnull, os.O_RDONLY)
+    os.close(free)
+    most = free + 1
+resource.setrlimit(limit, (most, hard))
+tracker.flush()
+resource.setrlimit(limit, (hard, hard))
+assert len(tracker.to_df()) == 3001
+tracker.close()
+"""
+    done = subprocess.run([sys.executable, "-c", code, db, limit], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("could not be written, its rows stay in memory") == 1
+    assert len(Reader(db, engine="duckdb").to_df()) == 3001
+
+
+def test_names_in_a_wrong_query_do_not_pass_for_damage(db: str) -> None:
+    with Tracker(db, engine="duckdb") as tracker:
+        tracker.log({"x": 1})
+    store = open_store(db, settings=Settings.resolve(engine="duckdb"))
+    try:
+        table = store.table("default")
+        with pytest.raises(duckdb.BinderException) as raised:
+            table.connection().execute("SELECT checksum FROM events")
+        table.heal(raised.value)
+    finally:
+        store.close()
+    assert not list(Path(db).parent.glob("*.damaged-*"))

@@ -112,8 +112,11 @@ class Backend(Protocol):
         ...
 
     @staticmethod
-    def diagnose(error: Exception) -> Ailment | None:
-        """What an exception out of a verb means; None if it is not the engine's."""
+    def diagnose(error: Exception, *, own: bool = False) -> Ailment | None:
+        """What an exception of the engine's means; None if the statement was wrong, or it is no such exception.
+
+        ``own`` says that no user had a part in the statement.
+        """
         ...
 
     def current(self) -> bool:

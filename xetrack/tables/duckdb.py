@@ -136,15 +136,18 @@ class DuckdbTables(DuckdbReading, DuckdbBooks, Native):
         return not self._failed and (self.path is None or inode_of(self.path) == self.inode)
 
     @staticmethod
-    def diagnose(error: Exception) -> Ailment | None:
+    def diagnose(error: Exception, *, own: bool = False) -> Ailment | None:
         import duckdb
 
         if isinstance(error, OSError):
             return "unwritable"
-        if not isinstance(error, duckdb.Error):
+        # Names and values of the user's are in what it says of a wrong statement.
+        if not isinstance(error, duckdb.Error) or isinstance(error, (duckdb.ProgrammingError, duckdb.DataError)):
             return None
         broken = (duckdb.FatalException, duckdb.InternalException, duckdb.SerializationException)
         words = str(error).casefold()
+        if isinstance(error, (duckdb.TransactionException, *broken)) and any(sign in words for sign in _OF_THE_DISK):
+            return "unwritable"  # a commit that failed, or a checkpoint
         if isinstance(error, broken) or any(sign in words for sign in _DAMAGE):
             return "damaged"
         return "unwritable" if isinstance(error, (duckdb.IOException, duckdb.PermissionException)) else None
@@ -202,11 +205,11 @@ class DuckdbTables(DuckdbReading, DuckdbBooks, Native):
     def _try_to_publish(self) -> bool:
         if self.path is None or self._unwritable:
             return True
-        import duckdb
-
         try:
             return self._publish(None)
-        except (OSError, duckdb.IOException) as error:
+        except Exception as error:
+            if self.diagnose(error, own=True) != "unwritable":
+                raise
             self._unwritable = True
             if self.path.parent.is_dir():  # where the whole folder was deleted, nobody misses its tables
                 logger.warning("%s could not be written, its rows stay in memory: %s", self.path, error)
@@ -467,6 +470,15 @@ class DuckdbTables(DuckdbReading, DuckdbBooks, Native):
         self._counted = False
 
 
+_OF_THE_DISK = (
+    "could not write",
+    "could not sync",
+    "no space left",
+    "cannot open file",
+    "too many open files",
+    "file too large",
+    "quota exceeded",
+)
 _DAMAGE = (
     "could not read enough bytes",
     "corrupt",
