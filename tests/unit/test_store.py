@@ -409,3 +409,38 @@ def test_short_read_means_damaged_tables(db: Path) -> None:
     finally:
         store.close()
     assert [path.name for path in db.parent.glob("*.damaged-*")] == ["track.db.damaged-1"]
+
+
+@pytest.mark.parametrize(
+    "lost", ["_xetrack_tables", "_xetrack_segments", "_xetrack_seen", "_xetrack_blocks", '"default"']
+)
+def test_tables_that_lack_one_of_ours_are_damaged(db: Path, lost: str) -> None:
+    assert values(db) == [0, 1, 2, 3, 4]
+    conn = sqlite3.connect(db)
+    conn.execute(f"DROP TABLE {lost}")
+    conn.close()
+    with Tracker(str(db)) as tracker:
+        tracker.log({"x": 5})
+        assert tracker.count_all() == 6
+    assert len(list(db.parent.glob("*.damaged-*"))) == 1
+    assert values(db) == [0, 1, 2, 3, 4, 5]
+
+
+def test_wrong_statement_is_neither_damage_nor_a_failing_disk(db: Path) -> None:
+    values(db)
+    error = sqlite3.OperationalError('near "FORM": syntax error')
+
+    def act(_: Projector) -> None:
+        raise error
+
+    store = open_store(db)
+    try:
+        with pytest.raises(sqlite3.OperationalError) as raised:
+            store.keeper("sqlite").guarded(act)
+        assert raised.value is error and store.keeper("sqlite").path() == db
+        for wrong in ("no such table: nope", "no such table: _xetrack_nope", "no such column: nope"):
+            store.keeper("sqlite").heal(sqlite3.OperationalError(wrong))
+        assert store.keeper("sqlite").is_open
+    finally:
+        store.close()
+    assert not list(db.parent.glob("*.damaged-*"))

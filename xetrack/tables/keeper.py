@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from xetrack.errors import StorageFailed, TablesInUse, TablesWithoutLog
 from xetrack.log.log import Log
 from xetrack.tables import files
-from xetrack.tables.base import Backend
+from xetrack.tables.base import Ailment, Backend
 from xetrack.tables.projector import Projector
 from xetrack.tables.sqlite import SqliteTables
 from xetrack.tables.sqlite_door import TablesConnection, open_for_users
@@ -45,10 +45,6 @@ def make_tables(engine: Engine, path: Path | None) -> Backend:
     from xetrack.tables.duckdb import DuckdbTables
 
     return DuckdbTables(path)
-
-
-#: What SQLite and DuckDB say where the system, not a query, has failed.
-_OF_THE_DISK = ("disk I/O error", "unable to open database file", "disk is full", "readonly database", "IO Error")
 
 
 #: What threads are in the middle of: process, thread and tables of each.
@@ -105,7 +101,7 @@ class Keeper:
                 backend.states()
                 return backend
             except Exception as error:
-                if path is None or diagnose(self.engine, error) != "damaged":
+                if path is None or diagnose(self.engine, error, own=True) != "damaged":
                     raise
                 files.refuse_foreign(path, self.engine)
                 if _inode(path) == inode:  # else another process was first, and this is its new file
@@ -180,7 +176,7 @@ class Keeper:
             try:
                 return act(self.projector())
             except Exception as error:
-                ailment = diagnose(self.engine, error)
+                ailment = diagnose(self.engine, error, own=True)
                 if ailment is None:
                     raise
                 if self.home is None or attempt == 3:
@@ -237,10 +233,7 @@ class Keeper:
             return
         path = self.path()
         if ailment != "damaged":
-            # SQLite says by the same kind of error that a query of the caller's is wrong.
-            if any(sign in str(error) for sign in _OF_THE_DISK):
-                raise StorageFailed(path, str(error)) from error
-            return
+            raise StorageFailed(path, str(error)) from error
         is_gone = self._backend is not None and not self._backend.current()
         self._drop()
         if not is_gone:
@@ -287,9 +280,10 @@ def _remove(folder: str, pid: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def diagnose(engine: Engine, error: Exception) -> Any:
+def diagnose(engine: Engine, error: Exception, *, own: bool = False) -> Ailment | None:
+    """What ``Backend.diagnose`` of an engine says."""
     if engine == "sqlite":
-        return SqliteTables.diagnose(error)
+        return SqliteTables.diagnose(error, own=own)
     from xetrack.tables.duckdb import DuckdbTables
 
-    return DuckdbTables.diagnose(error)
+    return DuckdbTables.diagnose(error, own=own)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -49,6 +50,18 @@ CREATE TABLE IF NOT EXISTS {schema}._xetrack_assets (
     listed INTEGER, told INTEGER, size INTEGER, codec TEXT, file TEXT);
 CREATE INDEX IF NOT EXISTS {schema}._xetrack_assets_digest ON _xetrack_assets (name, digest);
 """
+#: What SQLite says where the system, not a statement, has failed. Whoever has waited for a lock waited long.
+_OF_THE_DISK = (
+    "disk I/O error",
+    "unable to open database file",
+    "disk is full",
+    "readonly database",
+    "is locked",
+    "locking protocol",
+)
+#: What it says of what is not there: to a user, and to us, who made it.
+_LACKING = re.compile("no such (table|column|index|view): |has no column named ")
+_LACKING_BOOKS = re.compile(r"no such table: (\w+\.)?_xetrack_(tables|segments|seen|blocks|assets)$")
 #: Begins the names of views, one a table, of what may be hashes in its cells.
 _HASHES = "_xetrack_hashes_"
 
@@ -124,10 +137,14 @@ class SqliteTables(SqliteReading):
         execute(_SYNCED)
 
     @staticmethod
-    def diagnose(error: Exception) -> Ailment | None:
+    def diagnose(error: Exception, *, own: bool = False) -> Ailment | None:
+        if getattr(error, "sqlite_errorcode", 0) == _SHORT_READ or is_no_text(error):
+            return "damaged"
         if isinstance(error, sqlite3.OperationalError):
-            is_damage = getattr(error, "sqlite_errorcode", 0) == _SHORT_READ or is_no_text(error)
-            return "damaged" if is_damage else "unwritable"
+            # By the same kind of error SQLite says that a statement is wrong.
+            if any(words in str(error) for words in _OF_THE_DISK):
+                return "unwritable"
+            return "damaged" if (_LACKING if own else _LACKING_BOOKS).search(str(error)) else None
         # Its other kinds are about the statement or its values.
         return "damaged" if type(error) in (sqlite3.DatabaseError, sqlite3.IntegrityError) else None
 
