@@ -155,6 +155,25 @@ def test_tables_deleted_under_an_open_reader_are_made_again(db: Path) -> None:
     assert len(reader) == 5
 
 
+def test_tables_deleted_while_they_are_opened_are_made_again(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect, left = sqlite3.connect, [db]
+
+    def delete(statement: str) -> None:
+        if left and "synchronous" in statement:  # the last one of opening them
+            left.pop().unlink()
+
+    def connect_before_another_deletes(*args: Any, **more: Any) -> Any:
+        conn = connect(*args, **more)
+        conn.set_trace_callback(delete)
+        return conn
+
+    monkeypatch.setattr(sqlite3, "connect", connect_before_another_deletes)
+    reader = Reader(str(db))
+    assert len(reader) == 5 and not left
+    assert values(db) == [0, 1, 2, 3, 4] and db.exists()
+    assert len(reader) == 5
+
+
 @pytest.mark.parametrize("harm", ["garbage", "cut", "middle"])
 def test_damaged_tables_are_made_again(db: Path, harm: str) -> None:
     raw = bytearray(db.read_bytes())

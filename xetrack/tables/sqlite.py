@@ -109,7 +109,10 @@ class SqliteTables(SqliteReading):
         except BaseException:
             self.conn.close()
             raise
-        self.inode = path.stat().st_ino if path is not None else 0
+        self.inode = 0  # of a file that somebody removed since: it is not current, and is opened anew
+        if path is not None:
+            with contextlib.suppress(FileNotFoundError):
+                self.inode = path.stat().st_ino
 
     def _prepare(self) -> None:
         execute = self.conn.run
