@@ -463,3 +463,107 @@ def test_wrong_statement_is_neither_damage_nor_a_failing_disk(db: Path) -> None:
     finally:
         store.close()
     assert not list(db.parent.glob("*.damaged-*"))
+
+
+# -- forks -------------------------------------------------------------------
+
+_FORK = """
+import os, sys, signal, threading
+from xetrack import Tracker
+from xetrack.log.progress import listening
+
+db, engine, inside, go = *sys.argv[1:], threading.Event(), threading.Event()
+tracker = Tracker(db, engine=engine)
+tracker.log({"x": 0})
+tracker.to_df()
+tracker.log_batch([{"x": number} for number in range(1, 3000)])
+
+def in_the_middle(*_):
+    inside.set()
+    go.wait()
+
+def read():
+    with listening(in_the_middle):
+        tracker.to_df()
+
+thread = threading.Thread(target=read)
+thread.start()
+inside.wait()
+os.register_at_fork(before=go.set)  # the last one is called first
+child = os.fork()
+if child == 0:
+    signal.alarm(30)
+    tracker.log({"x": 3000})
+    os._exit(0 if len(tracker.to_df()) == 3001 else 9)
+thread.join()
+assert os.waitpid(child, 0)[1] == 0
+assert len(tracker.to_df()) == 3001
+tracker.close()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.parametrize("engine", ["sqlite", "duckdb"])
+def test_child_forked_while_a_thread_projects_waits_for_nobody(tmp_path: Path, engine: str) -> None:
+    args = [sys.executable, "-W", "ignore", "-c", _FORK, str(tmp_path / "track.db"), engine]
+    done = subprocess.run(args, capture_output=True, text=True, check=False, env={**os.environ, "XETRACK_LIVE": "0"})
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+_FORK_HOLDING = """
+import os, sys
+from xetrack import store
+from xetrack.store import open_store
+one, two = open_store(sys.argv[1], create=True), open_store(":memory:")
+with two.locked(), one.locked():
+    child = os.fork()
+    if child == 0:
+        with one.locked(), two.locked():
+            os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+with one.locked(), two.locked():
+    assert not store._forking.locks
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_thread_that_has_the_tables_can_fork(tmp_path: Path) -> None:
+    args = [sys.executable, "-W", "ignore", "-c", _FORK_HOLDING, str(tmp_path / "track.db")]
+    done = subprocess.run(args, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+_FORK_CROSSED = """
+import os, sys, threading
+from xetrack.store import open_store
+one, two = open_store(sys.argv[1], create=True), open_store(":memory:")
+holds, forks = threading.Event(), threading.Event()
+
+def other():  # holds the second, and wants the first once the fork has begun to take them
+    with two.locked():
+        holds.set()
+        forks.wait()
+        with one.locked():
+            pass
+
+thread = threading.Thread(target=other)
+thread.start()
+holds.wait()
+os.register_at_fork(before=forks.set)
+child = os.fork()
+if child == 0:
+    with one.locked(), two.locked():
+        os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+thread.join()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_fork_does_not_hold_a_store_while_it_waits_for_another(
+    tmp_path: Path,
+) -> None:
+    code = f"import xetrack.store\nxetrack.store._FORK_WAIT_S = 1e6\n{_FORK_CROSSED}"
+    args = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path / "track.db")]
+    done = subprocess.run(args, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -53,20 +53,22 @@ class DuckdbTables(DuckdbReading, DuckdbBooks, Native):
         self.path = path
         if limit is not None:
             self.limit = limit
-        super().__init__()
         self._told = False
         self._unwritable = False
+        self.conn: Any = None
+        self._draft: Draft | None = None
+        super().__init__()
         self._open()
 
     def _open(self, path: Path | None = None, instance: Callable[[], Any] = duckdb_file.instance) -> None:
         """Begin an instance on the generation that stands there now, or on one that is about to."""
         path = path or self.path
         self.inode = None if path is None else inode_of(path)
-        self.conn: Any = instance()
+        self.conn = instance()
         self.layers: dict[str, Layers] = {}
         #: Tables in memory that nothing reads any more.
         self._leftovers: list[str] = []
-        self._draft: Draft | None = None
+        self._draft = None
         self._pending: dict[str, list[dict[str, Any]]] = {}
         self._open_books()
         #: The table that ``events`` shows.

@@ -36,7 +36,6 @@ class DuckdbConnection(Native):
     def __init__(
         self, tables: Callable[[], Any], before: Callable[[], None], locked: Callable[[], AbstractContextManager[None]]
     ) -> None:
-        super().__init__()
         self._tables, self._before, self._locked = tables, before, locked
         self._instance: Any = None
         self._cursor: Any = None
@@ -45,6 +44,7 @@ class DuckdbConnection(Native):
         self.closed = False
         #: Whose connection it is, kept alive by it.
         self.owner: object = None
+        super().__init__()
 
     def natives(self) -> Iterator[object]:
         yield from (self._instance, self._cursor)
