@@ -439,6 +439,9 @@ def require_duckdb() -> None:
     Raises:
         MissingExtra: a package is not installed.
     """
+    # Tables are made at the end of the program too, when this cannot be loaded any more; pandas wants it as well.
+    import concurrent.futures.thread  # noqa: F401
+
     try:
         import duckdb  # noqa: F401  # only to see that they are there
         import pyarrow  # noqa: F401

@@ -473,3 +473,13 @@ def test_names_in_a_wrong_query_do_not_pass_for_damage(db: str) -> None:
     finally:
         store.close()
     assert not list(Path(db).parent.glob("*.damaged-*"))
+
+
+@pytest.mark.parametrize("rows", [1, 20_000])
+def test_program_that_only_logs_leaves_tables_at_its_end_without_a_word(db: str, rows: int) -> None:
+    code = "import sys; from xetrack import Tracker; t = Tracker(sys.argv[1], engine='duckdb')"
+    code += f"; t.log_batch([{{'x': n}} for n in range({rows})])"
+    done = subprocess.run([sys.executable, "-c", code, db], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    with duckdb.connect(str(tables_file(Path(db), "duckdb")), read_only=True) as conn:
+        assert conn.execute("SELECT count(*) FROM events").fetchone() == (rows,)
