@@ -163,3 +163,22 @@ def test_mark_of_a_use_goes_with_an_interrupt(db: str) -> None:
         with pytest.raises(KeyboardInterrupt), listening(interrupt):
             tracker.to_df()
         assert len(tracker.to_df()) == 1
+
+
+def test_row_can_be_logged_while_the_writer_of_the_first_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XETRACK_LIVE", "0")
+
+    def first(tracker: Tracker) -> None:
+        assert tracker._session.writer
+
+    count = 0
+    for name in ("warm.db", "count.db"):
+        with Tracker(str(tmp_path / name)) as tracker:
+            count = _stepped(functools.partial(first, tracker), lambda: None, -1)
+    for step in range(1, count, 2):
+        with Tracker(str(tmp_path / f"{step}.db")) as tracker:
+            _stepped(functools.partial(first, tracker), functools.partial(tracker.log, {"x": 1}), step)
+            tracker.log({"x": 2})
+            assert tracker.to_df()["x"].tolist() == [1, 2]

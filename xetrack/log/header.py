@@ -6,6 +6,7 @@ what other rooms know, such as whether the work tree was dirty.
 
 from __future__ import annotations
 
+import getpass
 import os
 import platform
 import re
@@ -42,8 +43,6 @@ def _text(fact: Any) -> Any:
 
 def _user() -> str | None:
     try:
-        import getpass
-
         return getpass.getuser()
     except (KeyError, OSError, ImportError):  # an account without a name, as in some containers
         return None

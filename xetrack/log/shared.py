@@ -16,19 +16,19 @@ class Shared:
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock = clock or Clock()
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self.writers: weakref.WeakValueDictionary[tuple[str, str], Writer] = weakref.WeakValueDictionary()
         _all_shared.add(self)
 
     def forked(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         # Writers that the parent's trackers hold in this copy go on as new ones by themselves.
         self.writers = weakref.WeakValueDictionary()
 
 
 _all_shared: weakref.WeakSet[Shared] = weakref.WeakSet()
 _by_path: weakref.WeakValueDictionary[str, Shared] = weakref.WeakValueDictionary()
-_by_path_lock = threading.Lock()
+_by_path_lock = threading.RLock()
 
 
 def shared_of(path: Path) -> Shared:
@@ -43,7 +43,7 @@ def shared_of(path: Path) -> Shared:
 
 def _forked() -> None:
     global _by_path_lock
-    _by_path_lock = threading.Lock()
+    _by_path_lock = threading.RLock()
     for shared in list(_all_shared):
         shared.forked()
 
