@@ -1,7 +1,8 @@
 """Speed and memory beside floors that are measured in the same run.
 
 A floor is the least that anyone must do for the same result with the same libraries. Both sides
-alternate and the figure is the ratio of their medians, so a slow or busy machine slows both.
+alternate and the figure is the ratio of their medians, or the median of the ratios of short turns, so a slow
+or busy machine slows both.
 The package is compiled to bytecode first, as every installer does with it and did with the libraries beside it.
 `--quick` has a twentieth of the rows: it shows that the bench works, not how fast xetrack is.
 On two shared cores it takes 5 to 10 minutes.

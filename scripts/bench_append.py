@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 
-from scripts.bench_tools import Figure, interleaved, row
+from scripts.bench_tools import Figure, interleaved, ratio, row, turns
 
 
 def imports(repeats: int) -> list[Figure]:
@@ -54,15 +55,15 @@ def appends(calls: int, repeats: int) -> list[Figure]:
         def log_batch() -> None:
             batches.log_batch(rows)
 
-        times = interleaved(repeats, floor, log, log_batch)
+        bare_s, one_s, many_s = turns(repeats, floor, log, log_batch)
         tracker.close()
         batches.close()
         os.close(descriptor)
-    bare, one, many = (1e6 * seconds / calls for seconds in times)
+    bare, one, many = (1e6 * statistics.median(taken) / calls for taken in (bare_s, one_s, many_s))
     what = f"msgspec.json.encode + os.write, {bare:.2f} µs"
     return [
-        Figure("log()", one / bare, "x", 4, f"{one:.2f} µs", what),
-        Figure("log_batch(), per event", many / bare, "x", 2, f"{many:.2f} µs", what),
+        Figure("log()", ratio(one_s, bare_s), "x", 4, f"{one:.2f} µs", what),
+        Figure("log_batch(), per event", ratio(many_s, bare_s), "x", 2, f"{many:.2f} µs", what),
     ]
 
 
@@ -98,13 +99,21 @@ def tracked(calls: int, repeats: int) -> list[Figure]:
                 sampling.track(no_op)
 
         before = len(psutil.Process().children(recursive=True))
-        logged, bare, sampled = interleaved(repeats, log, track, track_sampled)
+        logged_s, bare_s, sampled_s = turns(repeats, log, track, track_sampled)
         started = len(psutil.Process().children(recursive=True)) - before
         tracker.close()
         sampling.close()
-    logged, bare, sampled = 1e6 * logged / calls, 1e6 * bare / calls, 1e6 * sampled / sampled_calls
+    logged, bare = (1e6 * statistics.median(taken) / calls for taken in (logged_s, bare_s))
+    sampled = 1e6 * statistics.median(sampled_s) / sampled_calls
     return [
-        Figure("track() of a no-op", bare / logged, "x", 4, f"{bare:.1f} µs", f"log() of 11 fields, {logged:.1f} µs"),
+        Figure(
+            "track() of a no-op",
+            ratio(bare_s, logged_s),
+            "x",
+            4,
+            f"{bare:.1f} µs",
+            f"log() of 11 fields, {logged:.1f} µs",
+        ),
         Figure(
             "track() with log_system_params, more",
             (sampled - bare) / 1000,

@@ -50,6 +50,11 @@ def row(step: int) -> dict[str, Any]:
 
 def interleaved(repeats: int, *functions: Callable[[], object]) -> list[float]:
     """Median seconds of each, taking turns; one round to warm up."""
+    return [statistics.median(taken) for taken in turns(repeats, *functions)]
+
+
+def turns(repeats: int, *functions: Callable[[], object]) -> list[list[float]]:
+    """Seconds of each turn of each function, one round to warm up left out."""
     times: list[list[float]] = [[] for _ in functions]
     for turn in range(repeats + 1):
         for function, taken in zip(functions, times, strict=True):
@@ -57,7 +62,12 @@ def interleaved(repeats: int, *functions: Callable[[], object]) -> list[float]:
             function()
             if turn:
                 taken.append(time.perf_counter() - started)
-    return [statistics.median(taken) for taken in times]
+    return times
+
+
+def ratio(above: list[float], below: list[float]) -> float:
+    """Median of the ratios of turns that followed one another: a machine that changes its pace is in neither."""
+    return statistics.median(one / other for one, other in zip(above, below, strict=True))
 
 
 def worker(module: str, name: str, *arguments: object) -> dict[str, float]:

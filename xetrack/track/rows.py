@@ -55,6 +55,13 @@ def is_fast(data: dict[Any, Any]) -> bool:
     return True
 
 
+def is_fast_call(row: dict[str, Any]) -> bool:
+    """Whether that holds for the row of a call, but for its ``args``: a list of such values, and no ``kwargs``."""
+    rest = row.copy()
+    args, kwargs = rest.pop("args", None), rest.pop("kwargs", None)
+    return kwargs == {} and type(args) is list and all(map(is_plain, args)) and is_fast(rest)
+
+
 def are_fast(rows: list[Any], shapes: Container[tuple[Any, ...]]) -> bool:
     """Whether all rows are dicts of known keys and fast; by column where all have the same keys."""
     if set(map(type, rows)) != {dict}:

@@ -377,7 +377,7 @@ class Tracker(RunView):
             cached.show(row)
             put = functools.partial(cached.put, recorder.stored, recorder.put_again)
         try:
-            recorder.record([{**extra, **row}], call=put)
+            recorder.record_call({**extra, **row}, put)
         except StorageError:
             raise
         except Exception as error:  # noqa: BLE001 - a result may raise anything when it is looked at; the call went well
