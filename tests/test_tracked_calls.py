@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -166,3 +167,33 @@ def test_keyboard_interrupt_is_logged_and_raised_also_where_errors_are_not(tmp_p
         tracker.track(interrupted)
     assert tracker.latest["error"] == "KeyboardInterrupt"
     assert caught.traceback[-1].name == "interrupted"
+
+
+def _shown(row: Mapping[Any, Any]) -> str:
+    return repr({key: value for key, value in row.items() if key not in ("function_time", "timestamp")})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [1, 0.5, float("nan"), float("-inf"), None, True, "text", "\ud800", 2**60, -(2**70), [1], {"a": [1]}, (1, 2), b"x"],
+    ids=repr,
+)
+def test_calls_after_the_first_are_logged_as_the_first_whatever_they_take_and_give(tmp_path: Path, value: Any) -> None:
+    """Rows of calls of known keys go a shorter way."""
+
+    def give(value: Any, more: Any = None) -> Any:
+        return value
+
+    shown: list[str] = []
+    db = str(tmp_path / "track.db")
+    with Tracker(db, params={"seed": float("nan")}) as tracker:
+        calls: list[tuple[list[Any], dict[str, Any]]]
+        calls = [([value], {}), ([1, value], {}), ([1], {"more": value}), ([0.5], {})]
+        for args, kwargs in calls:
+            for _ in range(2):
+                tracker.track(give, args=args, kwargs=kwargs)
+                shown.append(_shown(tracker.latest))
+    rows = [_shown(row) for row in Reader(db).to_df().to_dict("records")]
+    assert len(rows) == 8
+    assert rows[::2] == rows[1::2] and shown[::2] == shown[1::2]
+    assert len(set(shown)) > 2
