@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from xetrack import Reader, Tracker
+from xetrack.errors import StorageFailed
 from xetrack.store import open_store
 
 
@@ -78,11 +80,15 @@ def test_where_reads_text_columns_alike_on_both_sides_of_the_limit(tmp_path: Pat
         assert tracker.set_where("far", 1, "c2499", value) == found
 
 
-def test_folder_named_like_a_segment_is_passed_over(tmp_path: Path) -> None:
+def test_folder_named_like_a_segment_is_an_error_that_names_it(tmp_path: Path) -> None:
     db = tmp_path / "track.db"
     with Tracker(str(db)) as tracker:
         tracker.log({"a": 1})
-    Path(f"{db}.events/default/{'a' * 16}.jsonl").mkdir()
+    folder = Path(f"{db}.events/default/{'a' * 16}.jsonl")
+    folder.mkdir()
+    with pytest.raises(StorageFailed, match=re.escape(str(folder))):
+        len(Reader(str(db)))
+    folder.rmdir()
     assert len(Reader(str(db))) == 1
 
 

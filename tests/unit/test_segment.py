@@ -21,6 +21,7 @@ from xetrack.log.clock import Clock
 from xetrack.log.events import Event, RowLogged, RunDeleted, WriterEnded, WriterStarted, split_id
 from xetrack.log.log import FileLog, Log
 from xetrack.log.memory import MemoryLog
+from xetrack.log.segment import CHECK_WRITES
 from xetrack.log.verify import verify
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -169,7 +170,7 @@ def remove_store(path: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [remove, replace, replace_by_equal, truncate, remove_folder, remove_store])
-@pytest.mark.parametrize("before", [1, 31, 32, 40])
+@pytest.mark.parametrize("before", [1, CHECK_WRITES - 1, CHECK_WRITES, CHECK_WRITES + 8])
 def test_segment_taken_away_is_noticed_within_a_few_writes(
     log: FileLog, codec: str, harm: Callable[[Path], None], before: int
 ) -> None:
@@ -179,14 +180,14 @@ def test_segment_taken_away_is_noticed_within_a_few_writes(
     ids = {event.data["n"]: event.id for event in events(log) if isinstance(event, RowLogged)}
     old = log.folder("t") / log.segments("t")[0].name
     harm(old)
-    for n in range(before, before + 40):
+    for n in range(before, before + CHECK_WRITES + 8):
         writer.append_row("r", {"n": n})
     new = log.folder("t") / f"{writer.name}.{codec}"
     assert new != old
     found = [event for chunk in log.scan("t", new.name) for event in chunk.events]
     again = {event.data["n"]: event.id for event in found if isinstance(event, RowLogged)}
     # Everything since the file was last seen in its place is there again, with its id.
-    assert set(range(before, before + 40)) <= set(again)
+    assert set(range(before, before + CHECK_WRITES + 8)) <= set(again)
     assert all(again[n] == ids[n] for n in set(again) & set(ids))
     assert isinstance(found[0], WriterStarted) and found[0].id == f"{writer.name}-0"
     clocks = [event.clock for event in found if event.id.startswith(writer.name)]

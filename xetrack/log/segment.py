@@ -433,10 +433,11 @@ class FileWriter(Writer):
         if self._fd >= 0:
             os.close(self._fd)
 
-    def __del__(self) -> None:
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        # An argument: at the end of a program the module may be empty already.
         fd = getattr(self, "_fd", -1)
         if fd >= 0:
-            os.close(fd)
+            close(fd)
 
 
 class MemoryWriter(Writer):

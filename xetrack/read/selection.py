@@ -10,7 +10,7 @@ import difflib
 import re
 import sqlite3
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xetrack.errors import ColumnNotFound, ColumnPastLimit, InvalidArgument, TableNotFound, XetrackError
@@ -104,7 +104,7 @@ def _fetched(table: Table, layout: Sequence[Column], wanted: _Wanted) -> tuple[l
     if table.engine == "duckdb":
         source = f"(SELECT *, row_number() OVER () AS {_ROW} FROM {source})"
     of_run = ["track_id=?"] if wanted.track_id is not None else []
-    sql = _query(table, types, wanted, source, ", ".join(map(quote, names)) or _ROW, of_run)
+    sql = _query(table, types, wanted, source, ", ".join(map(quote, names)) or _ROW, table.resolve, of_run)
     try:
         cursor = table.connection().execute(sql, [] if wanted.track_id is None else [wanted.track_id])
         found = cursor.fetchall()
@@ -118,13 +118,22 @@ def _fetched(table: Table, layout: Sequence[Column], wanted: _Wanted) -> tuple[l
 
 
 def _query(
-    table: Table, types: Mapping[str, str], wanted: _Wanted, source: str, listed: str, conditions: Sequence[str] = ()
+    table: Table,
+    types: Mapping[str, str],
+    wanted: _Wanted,
+    source: str,
+    listed: str,
+    resolve: Callable[[str], str],
+    conditions: Sequence[str] = (),
 ) -> str:
-    """What asks the engine for the rows wanted, backwards where they are the last ones."""
+    """What asks the engine for the rows wanted, backwards where they are the last ones.
+
+    ``resolve`` gives the column that a raw key or a name means.
+    """
     _, where, _, _, limit, last, filled, first_of = wanted
     conditions = [*conditions, *([f"(\n{where}\n)"] if where else [])]
     if filled is not None:
-        filled = table.resolve(filled)
+        filled = resolve(filled)
         conditions.append(f"{quote(filled)} IS NOT NULL")
         if table.engine == "duckdb" and types[filled] == "float":
             conditions.append(f"NOT isnan({quote(filled)})")
@@ -132,12 +141,12 @@ def _query(
         source = f"(SELECT *, {_ROW} FROM {source} WHERE {' AND '.join(conditions) or 'true'})"
     by = []
     for name, down in map(direction, wanted.sort):
-        own = quote(name := table.resolve(name))
+        own = quote(name := resolve(name))
         # To DuckDB NaN is the largest number; here it has the place of an empty cell, which it is in SQLite.
         is_odd = table.engine == "duckdb" and types[name] == "float"
         by.append((f"CASE WHEN isnan({own}) THEN NULL ELSE {own} END" if is_odd else own, down))
     if first_of is not None:
-        alike = ", ".join(quote(table.resolve(name)) for name in first_of) or "1"
+        alike = ", ".join(quote(resolve(name)) for name in first_of) or "1"
         place = f"row_number() OVER (PARTITION BY {alike} ORDER BY {_order(by, False)}) AS {_PLACE}"
         source = f"(SELECT * FROM (SELECT *, {place} FROM {source}) WHERE {_PLACE}=1)"
     sql = f"SELECT {listed} FROM {source} ORDER BY {_order(by, last)}"
@@ -242,14 +251,18 @@ def _past_the_limit(table: Table, layout: Sequence[Column], wanted: _Wanted) -> 
     if wanted.where is None and not spoken_of and wanted.first_of is None:
         labels, found = table.rows(wanted.track_id, limit=wanted.limit, last=wanted.last)
     else:
-        own = set(map(table.resolve, spoken_of))
-        asked = [column for column in layout if column.name in own or column.name.casefold() in condition]
+        # Before the query, in which the tables are in use.
+        own = {name: table.resolve(name) for name in spoken_of}
+        asked = [column for column in layout if column.name in own.values() or column.name.casefold() in condition]
         named = set(names)
         shown = [column for column in layout if column.name in named]
         labels = [*FIXED, *(column.name for column in sorted(shown, key=lambda column: not column.stored))]
         try:
             found = table.chosen(
-                shown, asked, wanted.track_id, lambda source: _query(table, types, wanted, source, NUMBER)
+                shown,
+                asked,
+                wanted.track_id,
+                lambda source: _query(table, types, wanted, source, NUMBER, own.__getitem__),
             )
         except sql_errors() as error:
             raise translated(error, "--where", table) from error

@@ -289,10 +289,11 @@ class AppendedFile:
         self._lock = threading.RLock()
         self.close()
 
-    def __del__(self) -> None:
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        # An argument: at the end of a program the module may be empty already.
         fd = getattr(self, "_fd", -1)
         if fd >= 0:
-            os.close(fd)
+            close(fd)
 
 
 def _pinned(name: str, path: str | os.PathLike[str]) -> str:
