@@ -473,3 +473,12 @@ def test_relative_path_keeps_its_place(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir("/")
     log.writer("t").append_row("r", {})
     assert [path.name for path in tmp_path.iterdir()] == ["x.events"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
+def test_table_folder_that_the_system_cannot_look_at_is_an_error(tmp_path: Path) -> None:
+    log = FileLog(tmp_path / "track.db.events")
+    log.writer("t").append_row("r", {"n": 1})
+    (log.path / "other").symlink_to("x" * 1000)  # longer than a name may be
+    with pytest.raises(StorageError):
+        log.tables()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import shutil
@@ -16,12 +17,13 @@ from typing import Any
 import pytest
 
 from tests.faults import FullDisk, Script
+from tests.interrupts import stepped
 from xetrack.errors import DiskFull, StorageFailed
 from xetrack.log.clock import Clock
 from xetrack.log.events import Event, RowLogged, RunDeleted, WriterEnded, WriterStarted, split_id
 from xetrack.log.log import FileLog, Log
 from xetrack.log.memory import MemoryLog
-from xetrack.log.segment import CHECK_WRITES
+from xetrack.log.segment import Writer
 from xetrack.log.verify import verify
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -170,7 +172,7 @@ def remove_store(path: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [remove, replace, replace_by_equal, truncate, remove_folder, remove_store])
-@pytest.mark.parametrize("before", [1, CHECK_WRITES - 1, CHECK_WRITES, CHECK_WRITES + 8])
+@pytest.mark.parametrize("before", [1, 31, 32, 40])
 def test_segment_taken_away_is_noticed_within_a_few_writes(
     log: FileLog, codec: str, harm: Callable[[Path], None], before: int
 ) -> None:
@@ -180,14 +182,14 @@ def test_segment_taken_away_is_noticed_within_a_few_writes(
     ids = {event.data["n"]: event.id for event in events(log) if isinstance(event, RowLogged)}
     old = log.folder("t") / log.segments("t")[0].name
     harm(old)
-    for n in range(before, before + CHECK_WRITES + 8):
+    for n in range(before, before + 40):
         writer.append_row("r", {"n": n})
     new = log.folder("t") / f"{writer.name}.{codec}"
     assert new != old
     found = [event for chunk in log.scan("t", new.name) for event in chunk.events]
     again = {event.data["n"]: event.id for event in found if isinstance(event, RowLogged)}
     # Everything since the file was last seen in its place is there again, with its id.
-    assert set(range(before, before + CHECK_WRITES + 8)) <= set(again)
+    assert set(range(before, before + 40)) <= set(again)
     assert all(again[n] == ids[n] for n in set(again) & set(ids))
     assert isinstance(found[0], WriterStarted) and found[0].id == f"{writer.name}-0"
     clocks = [event.clock for event in found if event.id.startswith(writer.name)]
@@ -289,6 +291,57 @@ def test_a_write_broken_off_leaves_whole_lines_and_an_id_is_never_used_twice(
     ids = [event.id for event in events(log)]
     assert len(set(ids)) == len(ids)
     assert verify(log).ok and not verify(log).torn
+
+
+def _close(writer: Writer) -> None:
+    writer.release()
+    writer.acquire()
+
+
+#: What a signal handler may do in the middle of an append, and the rows that come of it.
+HANDLERS: dict[str, tuple[Callable[[Writer], Any], list[tuple[str, int]]]] = {
+    "row": (lambda writer: writer.append_row("r", {"n": 100}), [("r", 100)]),
+    "row of another run": (lambda writer: writer.append_row("other", {"n": 100}), [("other", 100)]),
+    "batch": (lambda writer: writer.append_rows("r", [{"n": 100}, {"n": 101}]), [("r", 100), ("r", 101)]),
+    "close": (_close, []),
+}
+APPENDS: dict[str, tuple[Callable[[Writer], Any], list[tuple[str, int]]]] = {
+    "row": (lambda writer: writer.append_row("r", {"n": 1}), [("r", 1)]),
+    "batch": (lambda writer: writer.append_rows("r", [{"n": 1}, {"n": 2}]), [("r", 1), ("r", 2)]),
+    "event": (lambda writer: writer.append(RunDeleted, run="gone"), []),
+}
+
+
+@pytest.mark.parametrize("inner", HANDLERS)
+@pytest.mark.parametrize("outer", APPENDS)
+@pytest.mark.parametrize("first", [True, False])
+def test_signal_handler_in_the_middle_of_an_append_costs_no_row_and_no_id(
+    tmp_path: Path, codec: str, first: bool, outer: str, inner: str
+) -> None:
+    (append, appended), (handle, handled) = APPENDS[outer], HANDLERS[inner]
+    step, ran = 0, [True]
+    while ran:
+        step, ran = step + 1, []
+        log = FileLog(tmp_path / f"{step}.events")
+        writer = log.writer("t", codec)
+        writer.acquire()
+        if not first:
+            writer.append_row("r", {"n": 0})
+
+        def handler(writer: Writer = writer, ran: list[bool] = ran) -> None:
+            ran.append(True)
+            handle(writer)
+
+        stepped(functools.partial(append, writer), handler, step)
+        writer.append_row("r", {"n": 9})
+        writer.release()
+        found = events(log)
+        rows = sorted((event.run, event.data["n"]) for event in found if isinstance(event, RowLogged))
+        wanted = [*appended, *(handled if ran else []), ("r", 9), *([] if first else [("r", 0)])]
+        assert rows == sorted(wanted), step
+        assert len({event.id for event in found}) == len(found), step
+        assert sum(isinstance(event, WriterStarted) for event in found) == len(log.segments("t"))
+    assert step > 20
 
 
 def test_a_disk_that_writes_bytes_one_by_one_is_fed_them_all(log: FileLog, codec: str) -> None:

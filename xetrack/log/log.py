@@ -504,18 +504,17 @@ class FileLog(Log):
             try:
                 draft.write_bytes(STORE_BYTES)
                 os.replace(draft, file)
-            except OSError as error:
+            except OSError:
                 with suppress(OSError):
                     draft.unlink()
-                # Windows, while another process reads it: then it is there.
-                if os.name != "nt" or not isinstance(error, PermissionError):
+                if self._marker() is None:  # else somebody was first: a signal handler, or a process on Windows
                     raise
 
     def _marker(self) -> bytes | None:
         """What the file says that makes the folder a store; None if it is not there, or was cut off by a power cut."""
         file = self.path / STORE_FILE
         try:
-            if not file.is_file() and file.exists():  # a pipe would never be read to its end
+            if not stat.S_ISREG(file.stat().st_mode):  # a pipe would never be read to its end
                 raise NotAStore(self.path, f"its {STORE_FILE} is no file")
             raw = file.read_bytes()
         except FileNotFoundError:
@@ -551,8 +550,10 @@ def is_log(folder: Path) -> bool:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return False  # a link to itself
 
 
 def _info(path: str, name: str) -> SegmentInfo | None:

@@ -1,6 +1,8 @@
 """Writes one file: header first, then a line per event, then ``writer.ended``.
 
-A ``Writer`` belongs to one process and one table; its threads share it. It makes
+A ``Writer`` belongs to one process and one table; its threads share it, and so does
+a signal handler in the middle of any of its calls, as the lock lets it in: what belongs
+together is taken from ``self``, or put there, with no call in between. It makes
 its file at the first event and hands each event to the system in one call, so a
 killed process loses nothing (law 3). Where its file is taken away under it, and
 in a forked child, it goes on as a new writer (docs/format.md, Writer duties).
@@ -9,6 +11,7 @@ in a forked child, it goes on as a new writer (docs/format.md, Writer duties).
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import threading
 import time
@@ -34,7 +37,7 @@ except ImportError:  # Windows has no advisory locks of this kind
 FORMAT = "1.0"
 
 #: The file is looked for every so many writes, and after this long.
-CHECK_WRITES = 128
+CHECK_WRITES = 32
 CHECK_US = 100_000
 #: Events of a writer that may share one clock reading.
 MAX_SHARED = 1024
@@ -84,11 +87,14 @@ class Writer(ABC):
         self._next = 0
         #: Size of the segment when it was last seen in its place; ``_recent`` came after it.
         self._offset = 0
+        self._place: Any = None
         self._shared = 0
         #: Until then the segment is taken to be in its place; 0 where it is not to be.
         self._due_us = 0
         #: Lines since the segment was last seen in its place: they may have gone to a removed file.
         self._recent: list[bytes] = []
+        #: The last of them, until it is written: a signal handler may look meanwhile.
+        self._pending = b""
         #: The run whose lines ``_frame_row`` makes; None where the next row has to renew it.
         self._run: str | None = None
 
@@ -112,9 +118,10 @@ class Writer(ABC):
             now_us = now_ns() // 1000
             if len(self._recent) >= CHECK_WRITES or now_us >= self._due_us:
                 self._settle(now_us)
-            if run is not self._run:
+            while run is not self._run:  # again where a signal handler logged for another run meanwhile
                 self._frame_rows_of(run)
-            seq, frame = self._next, self._frame_row
+            frame, seq = self._frame_row, self._next
+            self._next = seq + 1
             if self._last < now_us <= MAX_WALL_US and now_us >= self.clock.floor:
                 self._last = clock_us = now_us
                 self._shared = 1
@@ -122,16 +129,17 @@ class Writer(ABC):
             else:
                 clock_us = self._tick(now_us)
                 line = frame(seq, clock_us, data_bytes, _told(clock_us, now_us))
-            self._next = seq + 1
             # As in _write, without the call: this is where a loop spends its time.
+            self._pending = line
             self._recent.append(line)
             try:
                 written = put(self._fd, line)
                 if written != len(line):
                     self._put_rest(line, written)
+                self._pending = b""
             except BaseException as error:
-                self._broken_off(error, line)
-                raise
+                if not self._rescued(error, line):
+                    raise
             if to_disk:
                 self.sync()
             return seq, clock_us, now_us
@@ -144,13 +152,16 @@ class Writer(ABC):
         Returns what ``append_row`` does, for each. Same errors.
         """
         encoded = [self._encode_data(data) for data in rows]
-        if not encoded:
+        count = len(encoded)
+        if not count:
             return []
         with self._lock:
             now_us = self.clock.now_us()
             self._settle(now_us)
-            self._frame_rows_of(run)
+            while run is not self._run:
+                self._frame_rows_of(run)
             frame, batch = self._frame_row, self._next
+            self._next = batch + count
             places: list[tuple[int, int, int]] = []
             lines: list[bytes] = []
             left = 0  # rows that may share the reading of the one before
@@ -158,15 +169,13 @@ class Writer(ABC):
                 if left:
                     left -= 1
                 else:
-                    if lines:
-                        self._shared = MAX_SHARED
                     clock_us = self._tick(now_us)
+                    left, self._shared = MAX_SHARED - self._shared, MAX_SHARED
                     told_us = _told(clock_us, now_us)
-                    left = MAX_SHARED - self._shared
                 places.append((seq, clock_us, now_us))
                 lines.append(frame(seq, clock_us, data_bytes, told_us, batch))
-            self._shared = MAX_SHARED - left
-            self._next = batch + len(lines)
+            if self._last == clock_us:
+                self._shared = MAX_SHARED - left
             self._write(b"".join(lines))
             if to_disk:
                 self.sync()
@@ -192,17 +201,23 @@ class Writer(ABC):
         return kind(id=f"{self.name}-{seq}", clock=clock_us, wall=_told(clock_us, now_us), **fields)
 
     def _frame_rows_of(self, run: str) -> None:
+        name, frame = self.name, self._frame_row
         if run != self._run:
-            self._frame_row = self.codec.row_framer(self.name, run)
-        self._run = run
+            frame = self.codec.row_framer(name, run)
+        if name is self.name:
+            self._frame_row, self._run = frame, run
 
     def _tick(self, now_us: int) -> int:
         """The next reading of this writer: never back, never behind what was read."""
-        clock_us = max(min(now_us, MAX_WALL_US), self._last, self.clock.floor)
+        clock_us = max(min(now_us, MAX_WALL_US), self.clock.floor)
         if clock_us > self._last:
             self._shared = 0
-        elif self._shared >= MAX_SHARED:
-            clock_us, self._shared = min(clock_us + 1, MAX_CLOCK_US), 0
+        else:
+            clock_us = self._last
+            if self._shared >= MAX_SHARED:
+                self._shared = 0
+                if clock_us < MAX_CLOCK_US:
+                    clock_us += 1
         self._last = clock_us
         self._shared += 1
         return clock_us
@@ -264,42 +279,64 @@ class Writer(ABC):
             if size is None:
                 self._close()
             else:
-                self._offset, self._recent = size, []
+                pending = self._pending
+                is_missing = pending and size < self._known_size() + len(pending)
+                self._offset, self._recent = size, [pending] if is_missing else []
         if self._fd < 0:
             self._open(now_us, self._recent)
         self._due_us = now_us + CHECK_US
 
+    def _known_size(self) -> int:
+        """Bytes that are in the segment, as far as we know."""
+        return self._offset + sum(map(len, self._recent)) - len(self._pending)
+
     def _open(self, now_us: int, lines: list[bytes]) -> None:
-        """Begin a segment: the header, then ``lines`` that may have been lost with the last one."""
-        self.name = new_name()
-        self._next = 0
-        header = self.codec.encode(self._make(WriterStarted, now_us, {"format": FORMAT, **self._facts()}))
-        self._create(b"".join([header, *lines]))
-        self._offset, self._recent = len(header), list(lines)
-        self._run = None
+        """Begin a segment: the header, then ``lines`` that may have been lost with the last one.
+
+        A signal handler may have begun one meanwhile, with the same lines: then that one is ours.
+        """
+        name = new_name()
+        facts = {"format": FORMAT, **self._facts()}
+        clock_us = self._tick(now_us)
+        started = WriterStarted(id=f"{name}-0", clock=clock_us, wall=_told(clock_us, now_us), **facts)
+        header, recent = self.codec.encode(started), list(lines)
+        size = len(header)
+        fd, place = self._create(name, b"".join([header, *recent]))
+        if self._fd < 0:
+            self._fd, self._place, self.name, self._next, self._run = fd, place, name, 1, None
+            self._offset, self._recent = size, recent
+        else:
+            self._discard(fd, place)
 
     def _write(self, lines: bytes) -> None:
         """Hand lines to the system: all of them, or an error and none."""
+        self._pending = lines
         self._recent.append(lines)
         try:
             written = self._put(self._fd, lines)
             if written != len(lines):
                 self._put_rest(lines, written)
+            self._pending = b""
         except BaseException as error:
-            self._broken_off(error, lines)
-            raise
+            if not self._rescued(error, lines):
+                raise
 
     def _put_rest(self, lines: bytes, written: int) -> None:
         while written < len(lines):
             written += self._put(self._fd, lines[written:])
 
-    def _broken_off(self, error: BaseException, lines: bytes) -> None:
-        """After an error of the system, or Ctrl-C at any point of a write."""
-        self._due_us = 0
+    def _rescued(self, error: BaseException, lines: bytes) -> bool:
+        """After an error of the system, or Ctrl-C at any point of a write: whether the lines are written after all."""
+        self._due_us, self._pending = 0, b""
+        return False
 
     @abstractmethod
-    def _create(self, lines: bytes) -> None:
-        """Make the segment, its first lines in it."""
+    def _create(self, name: str, lines: bytes) -> tuple[int, Any]:
+        """Make a segment, its first lines in it; its descriptor, and what else is to be known of it."""
+
+    @abstractmethod
+    def _discard(self, fd: int, place: Any) -> None:
+        """Take back a segment that was made."""
 
     def _size_in_place(self) -> int | None:
         """Size of the segment; None if it is not in its place or not as it was left."""
@@ -340,15 +377,18 @@ class FileWriter(Writer):
         """``prepare`` makes the folder and the store around it."""
         self.folder = folder
         self._prepare = prepare
-        self.path = folder
-        self._identity = (0, 0)
         self._folder_synced = False
         #: The system call; a test puts a failing disk in its place.
         self._put = os.write
         super().__init__(codec, clock, facts)
 
-    def _create(self, lines: bytes) -> None:
-        path = self.folder / f"{self.name}{self.codec.suffix}"
+    @property
+    def path(self) -> Path:
+        """Of the segment; before the first, of its folder."""
+        return self.folder if self._place is None else self._place[0]
+
+    def _create(self, name: str, lines: bytes) -> tuple[int, Any]:
+        path = self.folder / f"{name}{self.codec.suffix}"
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_BINARY", 0)
         try:
             self._prepare()
@@ -368,16 +408,24 @@ class FileWriter(Writer):
             if isinstance(error, OSError):
                 raise storage_error(error, path, len(lines)) from error
             raise
-        self.path = path
-        self._fd = fd
-        self._identity = (status.st_dev, status.st_ino)
         self._folder_synced = False
+        return fd, (path, (status.st_dev, status.st_ino))
 
-    def _broken_off(self, error: BaseException, lines: bytes) -> None:
-        super()._broken_off(error, lines)
+    def _discard(self, fd: int, place: Any) -> None:
+        os.close(fd)
+        _remove(place[0])
+
+    def _rescued(self, error: BaseException, lines: bytes) -> bool:
+        self._due_us, self._pending = 0, b""
+        if isinstance(error, OSError) and error.errno == errno.EBADF and self._fd < 0:
+            # A signal handler closed the segment before the write: the lines go into the next one.
+            self._recent = [lines]
+            self._open(self.clock.now_us(), self._recent)
+            return True
         self._repair(lines)
         if isinstance(error, OSError):
             raise storage_error(error, self.path, len(lines)) from error
+        return False
 
     def _repair(self, lines: bytes) -> None:
         """After a write that was broken off: keep it if it is whole, else cut it off.
@@ -390,21 +438,21 @@ class FileWriter(Writer):
             if size < end:
                 if size > end - len(lines):
                     os.ftruncate(self._fd, end - len(lines))
-                self._recent.pop()
+                self._recent.remove(lines)  # the last, but for those of a signal handler
         except OSError:
             self._recent = []
             self._close()
 
     def _size_in_place(self) -> int | None:
-        end = self._offset + sum(map(len, self._recent))
+        end = self._known_size()
         try:
-            status = os.stat(self.path)
+            status = os.stat(self._place[0])
         except FileNotFoundError:
             return None
         except OSError:
             # Out of reach for the moment (permissions, network): what is open can still be written.
             return end
-        same = (status.st_dev, status.st_ino) == self._identity and status.st_size >= end
+        same = (status.st_dev, status.st_ino) == self._place[1] and status.st_size >= end
         return status.st_size if same else None
 
     def _has_home(self) -> bool:
@@ -447,7 +495,6 @@ class MemoryWriter(Writer):
         self, segments: dict[str, bytearray], codec: Codec, clock: Clock, facts: Callable[[], dict[str, Any]]
     ) -> None:
         self._segments = segments
-        self._segment = bytearray()
         self._put = self._extend
         super().__init__(codec, clock, facts)
 
@@ -457,12 +504,16 @@ class MemoryWriter(Writer):
     def _abandon(self) -> None:
         """Nothing: the child has a copy."""
 
-    def _create(self, lines: bytes) -> None:
-        self._segment = self._segments[f"{self.name}{self.codec.suffix}"] = bytearray(lines)
-        self._fd = 0
+    def _create(self, name: str, lines: bytes) -> tuple[int, Any]:
+        file = f"{name}{self.codec.suffix}"
+        self._segments[file] = bytearray(lines)
+        return 0, file
+
+    def _discard(self, fd: int, place: Any) -> None:
+        del self._segments[place]
 
     def _extend(self, fd: int, lines: bytes) -> int:
-        self._segment += lines
+        self._segments[self._place] += lines
         return len(lines)
 
 

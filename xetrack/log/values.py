@@ -230,7 +230,7 @@ def _int(value: int, key: object) -> Any:
     if _LEAST_INT < value < _MOST_INT:
         with suppress(ValueError):  # a program may have lowered the limit
             return {"$int": str(value)}
-    reason = f"it holds an integer of more than {MAX_INT_DIGITS} digits, of which Python makes no text"
+    reason = f"it holds an integer of more than {MAX_INT_DIGITS} digits, which Python by default makes no text of"
     raise InvalidValue(key, f"{reason}; log it as text, such as hex() gives")
 
 
