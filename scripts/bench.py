@@ -4,7 +4,7 @@ A floor is the least that anyone must do for the same result with the same libra
 alternate and the figure is the ratio of their medians, or the median of the ratios of short turns, so a slow
 or busy machine slows both.
 The package is compiled to bytecode first, as every installer does with it and did with the libraries beside it.
-`--quick` has a twentieth of the rows: it shows that the bench works, not how fast xetrack is.
+`--quick` has fewer rows and turns: it shows that the bench works, not how fast xetrack is.
 On two shared cores it takes 5 to 10 minutes.
 Exit status 1 if a target is missed (`--quick`: never).
 """
@@ -37,7 +37,7 @@ from scripts.peer_drivers import PEERS
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a twentieth of the rows")
+    parser.add_argument("--quick", action="store_true", help="fewer rows and turns")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--peers", nargs="*", metavar="NAME", help="compare with other trackers, or these, instead")

@@ -13,7 +13,7 @@ FLOORS: list[tuple[str, ...]] = [
     ("errors.py", "config.py"),
     ("log/",),
     ("tables/",),
-    ("adopt.py", "store.py", "table.py"),
+    ("adopt.py", "forks.py", "store.py", "table.py"),
     ("track/", "read/", "exchange/"),
     ("workflow/",),
     ("cli/",),

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import itertools
 import os
 import threading
-import time
-import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
+from xetrack import forks
 from xetrack.config import Settings, cache_home, path_text, rank
 from xetrack.errors import (
     ForeignFile,
@@ -59,11 +57,6 @@ ENGINES: tuple[Engine, ...] = get_args(Engine)
 MANY_SEGMENTS = 300
 #: Tables of a parent process: closing them in a forked child could undo the parent's work, or wait for its threads.
 _abandoned: list[Any] = []
-#: All stores of this process.
-_stores: weakref.WeakValueDictionary[int, Store] = weakref.WeakValueDictionary()
-_numbers = itertools.count()
-#: How long a fork waits for other threads to finish what they do with tables.
-_FORK_WAIT_S = 10.0
 
 
 def open_store(
@@ -121,7 +114,7 @@ class Store:
         self.log = log
         self.settings = settings
         self._reset_process()
-        _stores[next(_numbers)] = self
+        forks.register(self)
 
     def _reset_process(self) -> None:
         self._pid = os.getpid()
@@ -130,7 +123,8 @@ class Store:
         self._held = 0
         self._keepers: dict[str, Keeper] = {}
 
-    def _forked(self) -> None:
+    def forked(self) -> None:
+        """In a forked child: go on with files of one's own."""
         _abandoned.extend(self._keepers.values())
         self._reset_process()
 
@@ -219,13 +213,13 @@ class Store:
     def locked(self) -> Iterator[None]:
         """One thread at a time; after a fork, with files of one's own."""
         if self._pid != os.getpid():
-            self._forked()
+            self.forked()
         with self.lock:
-            self._held += 1
+            held, self._held = self._held, self._held + 1
             try:
                 yield
             finally:
-                self._held -= 1
+                self._held = held
 
     def projector(self, engine: str | None = None) -> Projector:
         """What the tables of an engine know about their log, as the last catch-up left it. Call it under ``lock``."""
@@ -361,57 +355,6 @@ class Store:
                     return
                 for keeper in self._keepers.values():
                     keeper.close()
-
-
-# -- forks -------------------------------------------------------------------
-
-
-class _Forking(threading.local):
-    """The locks that a thread took for its fork."""
-
-    locks: tuple[Any, ...] = ()
-
-
-_forking = _Forking()
-
-
-def _hold() -> None:
-    """Have no other thread at any tables: a child would inherit the locks of its SQLite, and never see them go."""
-    until_s = time.monotonic() + _FORK_WAIT_S
-    locks = [store.lock for ref in _stores.valuerefs() if (store := ref()) is not None]
-    while True:
-        taken: list[Any] = []
-        busy = None
-        for lock in locks:
-            # Whoever has the lock that is waited for may itself wait for one of these: then none of them is held.
-            wait_s = 0.0 if taken else max(until_s - time.monotonic(), 0.0)
-            if lock.acquire(timeout=wait_s):
-                taken.append(lock)
-            elif busy is None:
-                busy = lock
-        if busy is None or time.monotonic() >= until_s:
-            _forking.locks = tuple(taken)
-            return
-        for lock in taken:
-            lock.release()
-        locks = [busy, *(lock for lock in locks if lock is not busy)]
-
-
-def _release() -> None:
-    locks, _forking.locks = _forking.locks, ()
-    for lock in locks:
-        lock.release()
-
-
-def _forked() -> None:
-    _forking.locks = ()
-    for ref in _stores.valuerefs():
-        if (store := ref()) is not None:
-            store._forked()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_forked)
 
 
 def compact(db: str | os.PathLike[str], dry_run: bool = False) -> CompactReport:

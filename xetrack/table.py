@@ -228,13 +228,14 @@ class Table:
         return arrow_of_cells(*self._queried(sql, params))
 
     def _queried(self, sql: str, params: Any) -> tuple[list[str], list[str], list[Any]]:
-        conn: Any = self.connection()
-        try:
-            cursor = conn.execute(sql, () if params is None else params)
-            rows = cursor.fetchall()
-        except Exception as error:
-            self.heal(error)
-            raise
+        with self.store.locked():  # one thread at a time, and none while the process forks
+            conn: Any = self.connection()
+            try:
+                cursor = conn.execute(sql, () if params is None else params)
+                rows = cursor.fetchall()
+            except Exception as error:
+                self.heal(error)
+                raise
         names = [column[0] for column in cursor.description or ()]
         return names, [kind_of(cells) for cells in zip(*rows, strict=True)] or ["null"] * len(names), rows
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
+import sqlite3
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
 
+from tests.interrupts import stepped
 from xetrack import Reader, Tracker
 from xetrack.errors import TablesInUse
 from xetrack.log.progress import listening
@@ -25,25 +29,6 @@ OPERATIONS: dict[str, Callable[[Tracker], Any]] = {
     "flush": Tracker.flush,
     "close": Tracker.close,
 }
-
-
-def _stepped(operation: Callable[[], Any], handler: Callable[[], Any], step: int) -> int:
-    """Run an operation, and before one of the calls that it makes a handler; return how many calls it made."""
-    count = 0
-
-    def profile(_frame: FrameType, event: str, _arg: object) -> None:
-        nonlocal count
-        if event in ("call", "c_call"):
-            count += 1
-            if count == step:
-                handler()
-
-    sys.setprofile(profile)
-    try:
-        operation()
-    finally:
-        sys.setprofile(None)
-    return count
 
 
 def _prepared(db: str, engine: Any) -> Tracker:
@@ -68,7 +53,7 @@ def test_call_in_the_middle_of_another_works_or_is_refused(
     count = 0
     for name in ("warm.db", "count.db"):
         with _prepared(str(tmp_path / name), engine) as tracker:
-            count = _stepped(functools.partial(OPERATIONS[outer], tracker), lambda: None, -1)
+            count = stepped(functools.partial(OPERATIONS[outer], tracker), lambda: None, -1)
     refused = [
         _interrupted(str(tmp_path / f"{step}.db"), engine, outer, inner, step)
         for step in range(count // 8, count, count // 4)
@@ -88,7 +73,7 @@ def _interrupted(db: str, engine: Any, outer: str, inner: str, step: int) -> boo
         except TablesInUse as error:
             refused.append(error)
 
-    _stepped(lambda: done.append(OPERATIONS[outer](tracker)), handler, step)
+    stepped(lambda: done.append(OPERATIONS[outer](tracker)), handler, step)
     added = 1 if inner == "log" else 0
     expected = {"read": 21, "set where": 20, "flush": None}[outer]
     assert done[0] in (expected, expected and expected + added)
@@ -176,7 +161,7 @@ def test_row_can_be_logged_while_the_writer_of_the_first_is_found(
     count = 0
     for name in ("warm.db", "count.db"):
         with Tracker(str(tmp_path / name)) as tracker:
-            count = _stepped(functools.partial(first, tracker), lambda: None, -1)
+            count = stepped(functools.partial(first, tracker), lambda: None, -1)
     for step in range(1, count, 2):
         with Tracker(str(tmp_path / f"{step}.db")) as tracker:
             logged: list[Any] = []  # empty where it took fewer calls than the one that was counted
@@ -184,6 +169,24 @@ def test_row_can_be_logged_while_the_writer_of_the_first_is_found(
             def handler(tracker: Tracker = tracker, logged: list[Any] = logged) -> None:
                 logged.append(tracker.log({"x": 1})["x"])
 
-            _stepped(functools.partial(first, tracker), handler, step)
+            stepped(functools.partial(first, tracker), handler, step)
             tracker.log({"x": 2})
             assert tracker.to_df()["x"].tolist() == [*logged, 2]
+
+
+def test_tracker_that_is_dropped_in_the_middle_of_its_tables_is_caught_up_at_the_end(tmp_path: Path) -> None:
+    db = tmp_path / "track.db"
+    code = """
+import sys
+from xetrack import Tracker
+tracker = Tracker(sys.argv[1])
+tracker.log({"x": 1})
+assert len(tracker.to_df()) == 1
+tracker.log({"x": 2})
+keeper = tracker._session.store.keeper()
+with tracker._session.store.locked(), keeper.used():
+    del tracker
+"""
+    subprocess.run([sys.executable, "-c", code, str(db)], check=True, env={**os.environ, "XETRACK_LIVE": "0"})
+    with contextlib.closing(sqlite3.connect(db)) as other:
+        assert other.execute('SELECT x FROM "default"').fetchall() == [(1,), (2,)]

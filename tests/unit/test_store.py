@@ -512,7 +512,7 @@ def test_child_forked_while_a_thread_projects_waits_for_nobody(tmp_path: Path, e
 
 _FORK_HOLDING = """
 import os, sys
-from xetrack import store
+from xetrack import forks
 from xetrack.store import open_store
 one, two = open_store(sys.argv[1], create=True), open_store(":memory:")
 with two.locked(), one.locked():
@@ -522,7 +522,7 @@ with two.locked(), one.locked():
             os._exit(0)
 assert os.waitpid(child, 0)[1] == 0
 with one.locked(), two.locked():
-    assert not store._forking.locks
+    assert not forks._forking.taken
 """
 
 
@@ -563,7 +563,65 @@ thread.join()
 def test_fork_does_not_hold_a_store_while_it_waits_for_another(
     tmp_path: Path,
 ) -> None:
-    code = f"import xetrack.store\nxetrack.store._FORK_WAIT_S = 1e6\n{_FORK_CROSSED}"
+    code = f"import xetrack.forks\nxetrack.forks._WAIT_S = 1e6\n{_FORK_CROSSED}"
     args = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path / "track.db")]
     done = subprocess.run(args, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        'ALTER TABLE "default" ADD COLUMN b',
+        'ALTER TABLE "default" DROP COLUMN a',
+        "ALTER TABLE _xetrack_segments ADD COLUMN more",
+        "CREATE VIEW other AS SELECT 1 AS x",
+        'CREATE INDEX other ON "default" (a)',
+    ],
+)
+def test_tables_that_another_client_changed_are_made_anew(tmp_path: Path, statement: str) -> None:
+    db = tmp_path / "track.db"
+    with Tracker(str(db)) as tracker:
+        tracker.log({"a": 1})
+    with contextlib.closing(sqlite3.connect(db)) as other:
+        other.execute(statement)
+        other.commit()
+    for table, row in (("default", {"a": 2, "b": 3}), ("other", {"q": 1})):
+        with Tracker(str(db), table=table) as tracker:
+            tracker.log(row)
+            assert tracker.to_df().iloc[-1][list(row)].to_dict() == row
+        assert Reader(str(db), table=table).to_df().iloc[-1][list(row)].to_dict() == row
+
+
+def test_schema_of_tables_that_is_no_text_is_damage(tmp_path: Path) -> None:
+    db = tmp_path / "track.db"
+    with Tracker(str(db)) as tracker:
+        tracker.log({"a": 1})
+    raw = db.read_bytes()
+    assert raw.count(b"CREATE TABLE _xetrack_segments") == 1
+    db.write_bytes(raw.replace(b"CREATE TABLE _xetrack_segments", b"CREATE TABLE _xetrack_segm\xe5nts"))
+    assert Reader(str(db)).to_df()["a"].tolist() == [1]
+
+
+_SHARED = """
+import sys, threading
+from xetrack import Reader, Tracker
+Tracker(sys.argv[1]).log_batch([{"a": n, "b": str(n) * 20} for n in range(3000)])
+reader = Reader(sys.argv[1])
+
+def ask():
+    for _ in range(300):
+        assert len(reader.sql('SELECT b, count(*) FROM "default" GROUP BY b')) == 3000
+
+threads = [threading.Thread(target=ask) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_threads_may_ask_one_reader_at_once(tmp_path: Path) -> None:
+    args = [sys.executable, "-c", _SHARED, str(tmp_path / "track.db")]
+    done = subprocess.run(args, capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")

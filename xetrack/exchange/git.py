@@ -167,7 +167,7 @@ _UNREADABLE = "git cannot read its files, which may be missing in this clone"
 
 
 class RevisionFile(NamedTuple):
-    """A file of a revision: its object and size; of a link the object is where it leads to."""
+    """A file of a revision: its object and size. The object of a link holds the path that it leads to."""
 
     digest: str
     size_bytes: int

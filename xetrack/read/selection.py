@@ -106,8 +106,9 @@ def _fetched(table: Table, layout: Sequence[Column], wanted: _Wanted) -> tuple[l
     of_run = ["track_id=?"] if wanted.track_id is not None else []
     sql = _query(table, types, wanted, source, ", ".join(map(quote, names)) or _ROW, table.resolve, of_run)
     try:
-        cursor = table.connection().execute(sql, [] if wanted.track_id is None else [wanted.track_id])
-        found = cursor.fetchall()
+        with table.store.locked():  # one thread at a time, and none while the process forks
+            cursor = table.connection().execute(sql, [] if wanted.track_id is None else [wanted.track_id])
+            found = cursor.fetchall()
     except sql_errors() as error:
         if not table.count():
             return names, [types[name] for name in names], []  # a table without rows is not there in SQL

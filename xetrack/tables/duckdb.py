@@ -210,7 +210,7 @@ class DuckdbTables(DuckdbReading, DuckdbBooks, Native):
         try:
             return self._publish(None)
         except Exception as error:
-            if self.diagnose(error, own=True) != "unwritable":
+            if self.diagnose(error) != "unwritable":
                 raise
             self._unwritable = True
             if self.path.parent.is_dir():  # where the whole folder was deleted, nobody misses its tables

@@ -50,8 +50,10 @@ CREATE TABLE IF NOT EXISTS {schema}._xetrack_assets (
     listed INTEGER, told INTEGER, size INTEGER, codec TEXT, file TEXT);
 CREATE INDEX IF NOT EXISTS {schema}._xetrack_assets_digest ON _xetrack_assets (name, digest);
 """
-#: What SQLite says where the system, not a statement, has failed. Whoever has waited for a lock waited long.
-_OF_THE_DISK = (
+#: Codes of SQLite where the system, not a statement, has failed: of the disk, the file, and of a lock that was waited
+#: for long. The words of the same, for Python 3.10, which does not tell codes.
+_SYSTEM_CODES = frozenset({5, 6, 8, 10, 13, 14, 15})
+_SYSTEM_WORDS = (
     "disk I/O error",
     "unable to open database file",
     "disk is full",
@@ -59,8 +61,9 @@ _OF_THE_DISK = (
     "is locked",
     "locking protocol",
 )
-#: What it says of what is not there: to a user, and to us, who made it.
-_LACKING = re.compile("no such (table|column|index|view): |has no column named ")
+#: What it says of a statement whatever the tables are.
+_NO_DAMAGE = re.compile("interrupted|syntax error")
+#: What it says of a table of ours that is not there.
 _LACKING_BOOKS = re.compile(r"no such table: (\w+\.)?_xetrack_(tables|segments|seen|blocks|assets)$")
 #: Begins the names of views, one a table, of what may be hashes in its cells.
 _HASHES = "_xetrack_hashes_"
@@ -141,13 +144,15 @@ class SqliteTables(SqliteReading):
 
     @staticmethod
     def diagnose(error: Exception, *, own: bool = False) -> Ailment | None:
-        if getattr(error, "sqlite_errorcode", 0) == _SHORT_READ or is_no_text(error):
+        code, words = getattr(error, "sqlite_errorcode", None), str(error)
+        if code == _SHORT_READ or is_no_text(error) or (own and isinstance(error, UnicodeDecodeError)):
             return "damaged"
         if isinstance(error, sqlite3.OperationalError):
-            # By the same kind of error SQLite says that a statement is wrong.
-            if any(words in str(error) for words in _OF_THE_DISK):
+            if any(some in words for some in _SYSTEM_WORDS) if code is None else code & 0xFF in _SYSTEM_CODES:
                 return "unwritable"
-            return "damaged" if (_LACKING if own else _LACKING_BOOKS).search(str(error)) else None
+            # By the same kind of error SQLite says that a statement does not fit the tables. Ours fit those we made.
+            is_damage = not _NO_DAMAGE.search(words) if own else _LACKING_BOOKS.search(words)
+            return "damaged" if is_damage else None
         # Its other kinds are about the statement or its values.
         return "damaged" if type(error) in (sqlite3.DatabaseError, sqlite3.IntegrityError) else None
 

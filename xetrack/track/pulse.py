@@ -18,7 +18,7 @@ import weakref
 from types import FrameType
 from typing import TYPE_CHECKING
 
-import xetrack.store  # noqa: F401  # its hook of forks comes first, so that the locks are taken once this thread rests
+import xetrack.forks  # noqa: F401  # its hook comes first, so that the locks are taken once this thread rests
 from xetrack.config import handles_signals
 from xetrack.errors import XetrackError
 

@@ -56,7 +56,7 @@ def is_fast(data: dict[Any, Any]) -> bool:
 
 
 def is_fast_call(row: dict[str, Any]) -> bool:
-    """Whether that holds for the row of a call, but for its ``args``: a list of such values, and no ``kwargs``."""
+    """Whether ``is_fast`` holds for the row of a call but for ``args`` (plain values) and ``kwargs`` (none)."""
     rest = row.copy()
     args, kwargs = rest.pop("args", None), rest.pop("kwargs", None)
     return kwargs == {} and type(args) is list and all(map(is_plain, args)) and is_fast(rest)

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from xetrack.track.losses import Losses
 
 _sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+#: Those closed in the middle of a use of their tables, which are to be caught up, whoever still has the tracker.
+_late: set[Session] = set()
 #: The worker process whose end is being waited for.
 _worker = 0
 
@@ -126,8 +128,10 @@ class Session:
             try:
                 self.store.flush()
             except TablesInUse:  # by a call that a signal interrupted: the next close, or the end of the program, does
+                _late.add(self)
                 return
             self._unshown = False
+            _late.discard(self)
             self.store.compact_if_many(self.table)
         self.store.close()
 
@@ -184,12 +188,13 @@ def _close_with_worker() -> None:
 def _close_all() -> None:
     """Close what is open when the program or the worker ends."""
     error = sys.exc_info()[1] or _uncaught()
-    for session in list(_sessions):
+    for session in {*_sessions, *_late}:
         session.close_silently(error)
     pulse.rest()
 
 
 def _forked() -> None:
+    _late.clear()
     for session in list(_sessions):
         session._forked()
 
