@@ -610,7 +610,7 @@ Tracker(sys.argv[1]).log_batch([{"a": n, "b": str(n) * 20} for n in range(3000)]
 reader = Reader(sys.argv[1])
 
 def ask():
-    for _ in range(300):
+    for _ in range(60):
         assert len(reader.sql('SELECT b, count(*) FROM "default" GROUP BY b')) == 3000
 
 threads = [threading.Thread(target=ask) for _ in range(2)]

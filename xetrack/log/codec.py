@@ -34,6 +34,7 @@ from xetrack.log.events import (
 
 _START = b'{"kind":'
 _CRC = b',"crc":"'
+_BIG_ENDIAN = struct.Struct(">I")
 #: Bytes of `,"crc":"xxxxxxxx"}` at the end of a line.
 _TAIL = 18
 _MARKER = b"\xc1XT\n"
@@ -127,7 +128,7 @@ class Jsonl:
         Raises:
             UnicodeEncodeError: ``run`` has a lone surrogate.
         """
-        encode, join = self._encode, b"".join
+        encode, join, pack = self._encode, b"".join, _BIG_ENDIAN.pack
         start = b'{"kind":"row.logged","id":"%b-' % writer.encode()
         rest = b',"run":%b,"data":' % encode(run)
         longest = MAX_LINE_BYTES - _TAIL - 1
@@ -139,7 +140,7 @@ class Jsonl:
                 body += b',"batch":%d' % batch
             if len(body) > longest:
                 raise EventTooLarge(len(body) + _TAIL + 1, MAX_LINE_BYTES)
-            return join((body, _CRC, hexlify(crc32(body).to_bytes(4, "big")), b'"}\n'))
+            return join((body, _CRC, hexlify(pack(crc32(body))), b'"}\n'))
 
         return frame
 

@@ -89,8 +89,8 @@ class Writer(ABC):
         self._offset = 0
         self._place: Any = None
         self._shared = 0
-        #: Until then the segment is taken to be in its place; 0 where it is not to be.
-        self._due_us = 0
+        #: Until that event, and until then, the segment is taken to be in its place; 0 where it is not to be.
+        self._due = self._due_us = 0
         #: Lines since the segment was last seen in its place: they may have gone to a removed file.
         self._recent: list[bytes] = []
         #: The last of them, until it is written: a signal handler may look meanwhile.
@@ -116,7 +116,7 @@ class Writer(ABC):
         data_bytes = encode(data)
         with self._lock:
             now_us = now_ns() // 1000
-            if len(self._recent) >= CHECK_WRITES or now_us >= self._due_us:
+            if self._next >= self._due or now_us >= self._due_us:
                 self._settle(now_us)
             while run is not self._run:  # again where a signal handler logged for another run meanwhile
                 self._frame_rows_of(run)
@@ -284,7 +284,7 @@ class Writer(ABC):
                 self._offset, self._recent = size, [pending] if is_missing else []
         if self._fd < 0:
             self._open(now_us, self._recent)
-        self._due_us = now_us + CHECK_US
+        self._due, self._due_us = self._next + CHECK_WRITES, now_us + CHECK_US
 
     def _known_size(self) -> int:
         """Bytes that are in the segment, as far as we know."""

@@ -74,18 +74,16 @@ class Recorder:
         self._to_disk = session.to_disk
         #: Whether plain rows may go straight to the log, past what samples them or copies them elsewhere.
         self._fast = sampler is None and sinks is None
-        #: Keys checked with the params, and the params: read and replaced together, threads may share a recorder.
-        self._known: tuple[set[tuple[str, ...]], Row] = (set(), Row({}, {}))
+        self._set_params(Row({}, {}))
         self._second: tuple[int, str] = (-1_000_000, "")
 
     def log(self, data: Mapping[Any, Any]) -> dict[str, Any]:
         """Record one row. See ``Tracker.log``."""
         # The fast path: keys seen before, values that JSON holds as they are.
-        shapes, params = self._known
+        shapes, _, wire, shown = self._known
         if type(data) is dict and tuple(data) in shapes and is_fast(data):
             writer = self._session.current
             if writer is not None:
-                wire, shown = params
                 row = {**shown, **data}
                 try:
                     wire = row if wire is shown else {**wire, **data}
@@ -112,7 +110,7 @@ class Recorder:
         given: list[Any] = list(data)
         if not given:
             return {}
-        shapes, params = self._known
+        shapes, params, _, _ = self._known
         if are_fast(given, shapes):
             wire, shown = params
             try:
@@ -126,7 +124,7 @@ class Recorder:
 
     def record_call(self, row: dict[Any, Any], put: Put) -> dict[str, Any]:
         """Record the row of a call: as ``record`` does, sooner where it is as plain as the one before."""
-        shapes, params = self._known
+        shapes, params, _, _ = self._known
         if self._fast and not self._off and tuple(row) in shapes and is_fast_call(row):
             try:
                 return self._write([{**params.wire, **row}], {**params.shown, **row}, batch=False)
@@ -141,7 +139,7 @@ class Recorder:
 
         The row of a call brings what stores its objects. It was measured while it ran, and a path in it stays a path.
         """
-        shapes, params = self._known
+        shapes, params, _, _ = self._known
         if self._off:
             return self._stamp({**params.shown, **given[-1]}, time.time_ns() // 1000)
         try:
@@ -216,13 +214,18 @@ class Recorder:
 
     # params
 
+    def _set_params(self, params: Row) -> None:
+        #: Keys checked with the params, the params, and their two forms, sooner taken from a plain tuple. Read and
+        #: replaced together: threads may share a recorder.
+        self._known: tuple[set[tuple[str, ...]], Row, dict[str, Any], dict[str, Any]] = (set(), params, *params)
+
     @property
     def params(self) -> Row:
         """What is added to every row."""
         return self._known[1]
 
     def take_params(self, params: Row) -> None:
-        self._known = (set(), params)
+        self._set_params(params)
 
     def set_params(self, params: Mapping[Any, Any]) -> None:
         """Add values to every row from now on.
@@ -236,7 +239,7 @@ class Recorder:
             check_keys(shown)
             if not (self._skip or self._off):  # else every row would be refused from now on
                 refuse_too_large(wire)
-            self._known = (set(), Row(shown, shown) if is_fast(wire) else Row(wire, shown))
+            self._set_params(Row(shown, shown) if is_fast(wire) else Row(wire, shown))
 
     # values and objects
 
