@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import shutil
@@ -223,6 +224,20 @@ def test_a_spill_folder_that_somebody_else_may_look_into_is_not_used(temporary: 
     (temporary / "elsewhere").mkdir(0o700)
     own.symlink_to(temporary / "elsewhere")
     assert Path(spill_path()).parent == other  # one such folder, not one each time
+
+
+@POSIX
+def test_links_to_nowhere_in_the_spill_folder_keep_nothing_there(temporary: Path) -> None:
+    home = Path(spill_path()).parent
+    for link in ("one", "two"):
+        (home / link).symlink_to(home / "nowhere")
+    left = [home / f"left-{number}" for number in range(8)]
+    for folder in left:
+        folder.mkdir()
+        os.utime(folder, (1e9, 1e9))
+    spill_path()
+    gc.collect()  # a folder that is still being read is told of here
+    assert not any(folder.exists() for folder in left)
 
 
 # -- values ------------------------------------------------------------------

@@ -422,11 +422,7 @@ def check_table_name(name: str) -> None:
 def near(path: Path) -> list[str]:
     """Stores in the same folder with names like this one."""
     try:
-        names = {
-            entry.name.removesuffix(EVENTS_SUFFIX)
-            for entry in os.scandir(path.parent)
-            if entry.name.endswith(EVENTS_SUFFIX)
-        }
+        names = {name.removesuffix(EVENTS_SUFFIX) for name in os.listdir(path.parent) if name.endswith(EVENTS_SUFFIX)}
     except OSError:
         return []
     return [str(path.parent / name) for name in difflib.get_close_matches(path.name, sorted(names), cutoff=0.5)]

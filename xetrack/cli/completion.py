@@ -61,11 +61,12 @@ def _fitting(ask: Callable[[], Any], incomplete: str) -> list[str]:
 def _stores(incomplete: str) -> list[str]:
     folder, begun = os.path.split(incomplete)
     found = []
-    for entry in os.scandir(folder or "."):
-        if not entry.name.startswith(begun) or not entry.is_dir():
-            continue
-        name = entry.name.removesuffix(".events")
-        found.append(os.path.join(folder, name if name != entry.name else f"{name}/"))
+    with os.scandir(folder or ".") as entries:
+        for entry in entries:
+            if not entry.name.startswith(begun) or not entry.is_dir():
+                continue
+            name = entry.name.removesuffix(".events")
+            found.append(os.path.join(folder, name if name != entry.name else f"{name}/"))
     return sorted(found)
 
 

@@ -153,7 +153,7 @@ def _require(paths: Sequence[Path]) -> None:
     for path in paths:
         if not path.exists():
             try:
-                names = [entry.name for entry in os.scandir(path.parent)]
+                names = os.listdir(path.parent)
             except OSError:
                 names = []
             near = difflib.get_close_matches(path.name, sorted(names))

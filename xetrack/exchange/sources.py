@@ -130,7 +130,7 @@ def _remove_if_bare(log: Log) -> None:
     """Take a store away if nothing is in it."""
     assert isinstance(log, FileLog)
     try:
-        if {entry.name for entry in os.scandir(log.path)} <= {STORE_FILE}:
+        if {*os.listdir(log.path)} <= {STORE_FILE}:
             (log.path / STORE_FILE).unlink(missing_ok=True)
             log.path.rmdir()
     except OSError:

@@ -122,7 +122,7 @@ def _tree_around(path: str | os.PathLike[str]) -> WorkTree:
 
 def _names_in(folder: Path) -> list[str]:
     try:
-        return sorted(entry.name for entry in os.scandir(folder))
+        return sorted(os.listdir(folder))
     except OSError:
         return []
 

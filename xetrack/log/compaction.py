@@ -414,8 +414,8 @@ def _unlink(path: Path) -> None:
 
 def _remove_stale(folder: Path) -> None:
     """Remove drafts of compactions that were killed."""
-    with contextlib.suppress(OSError):
-        for entry in os.scandir(folder):
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
             if entry.name.startswith(".") and ".jsonl" in entry.name:
-                if time.time() - entry.stat().st_mtime > _STALE_S:
+                if time.time() - entry.stat(follow_symlinks=False).st_mtime > _STALE_S:
                     os.unlink(entry.path)

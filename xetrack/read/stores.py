@@ -28,11 +28,12 @@ class StoreInfo(NamedTuple):
 
 def stores_in(folder: str | os.PathLike[str]) -> list[StoreInfo]:
     """The stores of a folder, the one last logged to first. Opening them brings their tables up to date."""
-    paths = [
-        str(Path(folder, entry.name.removesuffix(EVENTS_SUFFIX)))
-        for entry in os.scandir(folder)
-        if entry.name.endswith(EVENTS_SUFFIX) and entry.name != EVENTS_SUFFIX and entry.is_dir()
-    ]
+    with os.scandir(folder) as entries:
+        paths = [
+            str(Path(folder, entry.name.removesuffix(EVENTS_SUFFIX)))
+            for entry in entries
+            if entry.name.endswith(EVENTS_SUFFIX) and entry.name != EVENTS_SUFFIX and entry.is_dir()
+        ]
     return sorted(map(_info, paths), key=lambda info: (-(info.last_us or 0), info.path))
 
 

@@ -226,8 +226,8 @@ def inode_of(path: Path) -> int | None:
 
 def _remove_stale(target: Path) -> None:
     """Remove drafts whose process was killed: nobody has written to them for an hour."""
-    with contextlib.suppress(OSError):
-        for entry in os.scandir(target.parent):
+    with contextlib.suppress(OSError), os.scandir(target.parent) as entries:
+        for entry in entries:
             if entry.name.startswith(f"{target.name}.") and entry.name.endswith((".tmp", ".tmp.wal")):
-                if time.time() - entry.stat().st_mtime > _STALE_S:
+                if time.time() - entry.stat(follow_symlinks=False).st_mtime > _STALE_S:
                     os.unlink(entry.path)

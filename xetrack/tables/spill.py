@@ -71,9 +71,11 @@ def _is_private(path: str) -> bool:
 
 def _remove_stale(home: str) -> None:
     """Remove what killed processes left, an hour after: one that cannot be seen from here may live."""
-    with contextlib.suppress(OSError):
-        for entry in os.scandir(home):
-            if time.time() - entry.stat().st_mtime > _STALE_S and not _lives(entry.name.partition("-")[0]):
+    with contextlib.suppress(OSError), os.scandir(home) as entries:
+        for entry in entries:
+            if time.time() - entry.stat(follow_symlinks=False).st_mtime > _STALE_S and not _lives(
+                entry.name.partition("-")[0]
+            ):
                 shutil.rmtree(entry.path, ignore_errors=True)
 
 
