@@ -16,7 +16,10 @@ from xetrack.store import open_store
 
 def test_verify_of_a_store_that_is_logged_to_finds_nothing_wrong(tmp_path: Path) -> None:
     db = str(tmp_path / "track.db")
-    code = "import sys; from xetrack import Tracker\nt = Tracker(sys.argv[1])\nwhile True: t.log({'a': 1})"
+    code = (
+        "import sys, time; from xetrack import Tracker\nt = Tracker(sys.argv[1])\n"
+        "while True: t.log({'a': 1}), time.sleep(0.0001)"
+    )
     with Tracker(db) as tracker:
         tracker.log({"a": 0})
     writer = subprocess.Popen([sys.executable, "-c", code, db])

@@ -249,6 +249,23 @@ def test_scan_gives_every_event_once_whatever_the_chunks(
         assert [event for chunk in until for event in chunk.events] == events[:index]
 
 
+@pytest.mark.parametrize("codec", [jsonl, msgpack], ids=["jsonl", "msgpack"])
+def test_scan_ends_where_the_segment_did_when_it_began(
+    log: FileLog, monkeypatch: pytest.MonkeyPatch, codec: Codec
+) -> None:
+    monkeypatch.setattr(log_module, "CHUNK_BYTES", 200)
+    name = f"{NAMES[0]}{codec.suffix}"
+    put(log, name, [row(NAMES[0], seq, seq) for seq in range(30)], codec)
+    read = []
+    for chunk in log.scan("t", name):
+        read += chunk.events
+        if len(read) > 100:
+            break
+        with (log.folder("t") / name).open("ab") as file:  # somebody logs as fast as this reads
+            file.write(b"".join(codec.encode(row(NAMES[0], 30 + len(read) + seq, seq)) for seq in range(30)))
+    assert len(read) == 30
+
+
 @pytest.mark.parametrize("codec", [jsonl, msgpack], ids=lambda codec: codec.name)
 @pytest.mark.parametrize("chunk_bytes", [1, 90, 1 << 20])
 def test_damage_is_told_by_its_place_in_the_file_whatever_the_chunks(

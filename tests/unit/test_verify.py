@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
@@ -12,10 +14,11 @@ import zstandard
 from tests.faults import NO_FILES
 from tests.strategies import signed
 from xetrack.errors import FormatTooNew
+from xetrack.log import verify as verify_module
 from xetrack.log.clock import wall_us
-from xetrack.log.codec import jsonl
+from xetrack.log.codec import codec_for, jsonl
 from xetrack.log.events import AssetAdded, AssetRemoved, RowLogged
-from xetrack.log.log import FileLog
+from xetrack.log.log import Chunk, FileLog
 from xetrack.log.memory import MemoryLog
 from xetrack.log.segment import Writer
 from xetrack.log.verify import verify
@@ -180,3 +183,25 @@ def test_report_is_json(log: FileLog, writer: Writer) -> None:
     path.write_bytes(path.read_bytes()[:-1])
     fields = json.loads(json.dumps(verify(log).to_json()))
     assert fields["ok"] is True and fields["torn"][0]["line"] == 6
+
+
+class _LoggedTo(FileLog):
+    """A log to which somebody appends rows each time that somebody else has read a segment."""
+
+    def scan(self, table: str, name: str, *args: Any, **options: Any) -> Iterator[Chunk]:
+        yield from super().scan(table, name, *args, **options)
+        writer, seq = name.partition(".")[0], 100
+        encode = codec_for(name).encode
+        lines = [encode(RowLogged(id=f"{writer}-{seq + n}", clock=1, run="r", data={"x": n})) for n in range(9)]
+        with (self.folder(table) / name).open("ab") as file:
+            file.write(b"".join(lines))
+
+
+def test_what_is_appended_during_the_look_is_not_torn(
+    log: FileLog, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer.append_row("r", {"x": 1})
+    # More came than is read of a line that has no end.
+    monkeypatch.setattr(verify_module, "MAX_LINE_BYTES", 250)
+    report = verify(_LoggedTo(log.path))
+    assert report.ok and not report.torn, report.to_json()

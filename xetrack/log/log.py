@@ -151,8 +151,9 @@ class Log(ABC):
     ) -> Iterator[Chunk]:
         """Events of one segment from an offset on, about a megabyte at a time.
 
-        Whole lines only: what follows the last chunk's end is not there yet, or
-        torn. Nothing for a segment that is gone. With ``undecoded``, lines of JSON come
+        Whole lines only: what follows the last chunk's end was not there when the
+        segment was opened, or is torn: a program may log faster than anybody reads.
+        Nothing for a segment that is gone. With ``undecoded``, lines of JSON come
         as they are, unchecked, and so many bytes at a time as it says. A line longer than
         one may be is never held: it is a chunk of its own, with a damage and without ``raw``.
 
@@ -165,6 +166,8 @@ class Log(ABC):
             if file is None:
                 return
             with file:
+                if end is None and not name.endswith(".zst"):
+                    end = file.seek(0, os.SEEK_END)
                 yield from self._scan(table, name, file, offset, end, undecoded)
         except OSError as error:
             raise storage_error(error, self.where(table, name)) from error
