@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.bench_tables import write  # noqa: F401  # a worker of this module too
-from scripts.bench_tools import Figure, interleaved, peak_mib, row, worker
+from scripts.bench_tools import Figure, interleaved, peak_mib, ratio, row, worker
 
 _TYPES = {int: "BIGINT", float: "DOUBLE", str: "VARCHAR", bool: "BOOLEAN"}
 _GROUPS = "SELECT phase, epoch, avg(loss), count(*) FROM {} GROUP BY ALL"
@@ -27,30 +27,28 @@ def columnar(events: int, repeats: int) -> list[Figure]:
             floors.append(worker(__name__, "read_json", db, events))
             replays.append(worker(__name__, "replay_columns", db, events))
         reads = worker(__name__, "reads", db, events, repeats)
-    replay = statistics.median(taken["seconds"] for taken in replays)
-    bare = statistics.median(taken["seconds"] for taken in floors)
+    replay_s, bare_s = ([taken["seconds"] for taken in all_] for all_ in (replays, floors))
+    replay, bare = statistics.median(replay_s), statistics.median(bare_s)
     peak = max(taken["peak_mib"] for taken in replays)
     count = f"{events:,}"
 
-    def ratio(name: str, own: str, floor: str, target: float, what: str) -> Figure:
-        measured, bare_s = reads[own], reads[floor]
-        return Figure(
-            name, measured / bare_s, "x", target, f"{1000 * measured:.1f} ms", f"{what}, {1000 * bare_s:.1f} ms"
-        )
+    def read(name: str, own: str, floor: str, target: float, what: str) -> Figure:
+        measured, bare = reads[own], reads[floor]
+        return Figure(name, measured / bare, "x", target, f"{1000 * measured:.1f} ms", f"{what}, {1000 * bare:.1f} ms")
 
     return [
         Figure(
             f"DuckDB: replay {count} events",
-            replay / bare,
+            ratio(replay_s, bare_s),
             "x",
             2,
             f"{replay:.2f} s",
             f"CREATE TABLE AS SELECT … FROM read_json, types given, {bare:.2f} s",
         ),
         Figure("DuckDB: replay, peak memory", peak, "MiB", 1536, f"{peak:.0f} MiB", "-"),
-        ratio(f"DuckDB: to_df of {count} rows", "to_df", "df", 1.3, "bare .df() of the same table"),
-        ratio(f"DuckDB: group by over {count} rows", "groups", "bare_groups", 1.2, "bare DuckDB, same table"),
-        ratio(f"DuckDB: catch-up of {_NEW:,} events on {count}", "catch_up", "scan", 10, "reading those lines"),
+        read(f"DuckDB: to_df of {count} rows", "to_df", "df", 1.3, "bare .df() of the same table"),
+        read(f"DuckDB: group by over {count} rows", "groups", "bare_groups", 1.2, "bare DuckDB, same table"),
+        read(f"DuckDB: catch-up of {_NEW:,} events on {count}", "catch_up", "scan", 10, "reading those lines"),
     ]
 
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from scripts.bench_tools import MIB, Figure, interleaved, peak_mib, row, worker
+from scripts.bench_tools import MIB, Figure, interleaved, peak_mib, ratio, row, worker
 
 
 def large(events: int, repeats: int) -> list[Figure]:
@@ -26,14 +26,14 @@ def large(events: int, repeats: int) -> list[Figure]:
             floors.append(worker(__name__, "replay_floor", db, events))
             replays.append(worker(__name__, "replay", db, events))
         frames = worker(__name__, "frames", db, events, repeats)
-    replay = statistics.median(taken["seconds"] for taken in replays)
-    bare = statistics.median(taken["seconds"] for taken in floors)
+    replay_s, bare_s = ([taken["seconds"] for taken in all_] for all_ in (replays, floors))
+    replay, bare = statistics.median(replay_s), statistics.median(bare_s)
     peak = max(taken["peak_mib"] for taken in replays)
     count = f"{events:,}"
     return [
         Figure(
             f"replay {count} events",
-            replay / bare,
+            ratio(replay_s, bare_s),
             "x",
             1.6,
             f"{replay:.2f} s",

@@ -249,6 +249,32 @@ def test_scan_gives_every_event_once_whatever_the_chunks(
         assert [event for chunk in until for event in chunk.events] == events[:index]
 
 
+@pytest.mark.parametrize("where", ["file", "memory"])
+@pytest.mark.parametrize("piece_bytes", [1, 90, 100, 101, 350, 5000, 1 << 20])
+def test_undecoded_lines_are_those_of_the_segment_whatever_the_pieces(
+    log: FileLog, monkeypatch: pytest.MonkeyPatch, piece_bytes: int, where: str
+) -> None:
+    monkeypatch.setattr(log_module, "_LINE_END_WITHIN", 90)
+    name = f"{NAMES[0]}.jsonl"
+    lines = put(log, name, [row(NAMES[0], seq, seq, text="x" * (seq * 40 % 700)) for seq in range(60)])
+    torn = lines[:50]
+    with (log.folder("t") / name).open("ab") as file:
+        file.write(torn)
+    source: Log = log
+    if where == "memory":
+        source = MemoryLog()
+        source._tables["t"] = {name: bytearray(lines + torn)}
+    for offset in (0, lines.index(b"\n") + 1):
+        for end in (None, len(lines), len(lines) - 1):
+            chunks = list(source.scan("t", name, offset, end, undecoded=lambda: piece_bytes))
+            raw = b"".join(chunk.raw for chunk in chunks)
+            whole = lines if end != len(lines) - 1 else lines[: lines[:-1].rindex(b"\n") + 1]
+            assert raw == whole[offset:]
+            assert all(chunk.raw.endswith(b"\n") for chunk in chunks)
+            assert [chunk.start for chunk in chunks] == [offset, *(chunk.end for chunk in chunks[:-1])]
+            assert chunks[-1].end == len(whole)
+
+
 @pytest.mark.parametrize("codec", [jsonl, msgpack], ids=["jsonl", "msgpack"])
 def test_scan_ends_where_the_segment_did_when_it_began(
     log: FileLog, monkeypatch: pytest.MonkeyPatch, codec: Codec

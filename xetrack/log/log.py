@@ -43,6 +43,8 @@ STORE_BYTES = b'{"format":1}\n'
 #: Major number of the newest format that this release reads.
 KNOWN_FORMAT = 1
 CHUNK_BYTES = 1 << 20
+#: Where the end of a line is looked for at the end of a piece; lines that are longer are put together.
+_LINE_END_WITHIN = 1 << 14
 #: A hole in a segment that nobody wrote to for so long is damage.
 FILLED_IN_NS = 30 * 10**9
 
@@ -197,6 +199,8 @@ class Log(ABC):
             wanted = CHUNK_BYTES if undecoded is None else undecoded()
             if end is not None:
                 wanted = min(wanted, end - position - held_bytes)
+            if undecoded is not None and codec is jsonl and not held_bytes and not name.endswith(".zst"):
+                wanted = _to_a_line_end(file, wanted)
             try:
                 piece = b"" if unpacking_failed else file.read(wanted)
             except _unpacking_errors(name) as error:
@@ -219,7 +223,8 @@ class Log(ABC):
                 continue
             plain = undecoded is not None and codec is jsonl and not unpacking_failed and held_bytes < MAX_LINE_BYTES
             if plain and (cut := held[-1].rfind(b"\n") + 1):
-                raw = b"".join((*held[:-1], memoryview(held[-1])[:cut]))
+                is_all = cut == len(held[-1]) == held_bytes
+                raw = held[-1] if is_all else b"".join((*held[:-1], memoryview(held[-1])[:cut]))
                 held = [held[-1][cut:]]
                 held_bytes -= len(raw)
                 if position == 0:
@@ -599,6 +604,17 @@ def _what_stands_there(mode: int) -> str:
     if stat.S_ISLNK(mode):
         return "it is a link that leads to no file, as git-annex and DVC have where contents are yet to be fetched"
     return "a folder stands in its place" if stat.S_ISDIR(mode) else "it is no plain file"
+
+
+def _to_a_line_end(file: BinaryIO, size: int) -> int:
+    """How many of the next ``size`` bytes to read so that they end with a line, for nothing to be left over to copy."""
+    if size <= _LINE_END_WITHIN:
+        return size
+    here = file.tell()
+    file.seek(here + size - _LINE_END_WITHIN)
+    found = file.read(_LINE_END_WITHIN).rfind(b"\n")
+    file.seek(here)
+    return size if found < 0 else size - _LINE_END_WITHIN + found + 1
 
 
 def _unpacking_errors(name: str) -> tuple[type[Exception], ...]:

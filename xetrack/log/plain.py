@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zlib import crc32
 
@@ -138,22 +139,33 @@ def checked_ends(raw: bytes, reader: JsonReader) -> np.ndarray | None:
     import numpy as np
 
     copy = reader.copy(raw)
-    octets = np.frombuffer(copy, np.uint8)
-    ends = np.flatnonzero(octets == 10)
+    ends = _line_ends(np.frombuffer(copy, np.uint8))
     if not len(ends) or ends[-1] != len(raw) - 1 or ends[0] < _TAIL_BYTES or (np.diff(ends) < _TAIL_BYTES).any():
         return None
     # Overlapping stretches of the bytes: to take one at each line end copies them at once.
     tails = np.ndarray((len(raw) - _TAIL_BYTES + 1,), f"V{_TAIL_BYTES}", copy, strides=(1,))
     places = ends - (_TAIL_BYTES - 1)
-    found = tails[places].view(np.uint8).reshape(-1, _TAIL_BYTES)
-    values = _hex_values()[found[:, 8:16]]
-    around = np.frombuffer(b',"crc":""}', np.uint8)
-    if (found[:, :8] != around[:8]).any() or (found[:, 16:18] != around[8:]).any() or (values > 15).any():
+    found = tails[places].view(_tail())
+    if (found["before"] != _number(b',"crc":"')).any() or (found["behind"] != _number(b'"}')).any():
         return None
-    found[:, :4] = (values[:, ::2] << 4 | values[:, 1::2])[:, ::-1] ^ np.frombuffer(_REWIND, np.uint8)
-    found[:, 4:] = np.frombuffer(_NOTHING, np.uint8)
-    tails[places] = found.view(tails.dtype).ravel()
+    crcs = _bytes_of_hex()[found["crc"]]
+    if (crcs < 0).any():
+        return None
+    found["rewind"] = crcs[:, ::-1].astype(np.uint8).view("<u4").ravel() ^ np.uint32(_number(_REWIND))
+    found["nothing"] = np.frombuffer(_NOTHING, f"V{len(_NOTHING)}")
+    tails[places] = found.view(tails.dtype)
     return ends if crc32(copy) == 0 else None
+
+
+def _line_ends(octets: np.ndarray) -> np.ndarray:
+    """Where the line feeds are. Few words of eight bytes hold one, and words are sooner looked through."""
+    import numpy as np
+
+    there = octets == 10
+    size = len(there) & ~7
+    words = np.flatnonzero(there[:size].view(np.uint64))
+    word, octet = np.nonzero(there[:size].reshape(-1, 8)[words])
+    return np.concatenate([words[word] * 8 + octet, np.flatnonzero(there[size:]) + size])
 
 
 def stretches(raw: bytes, ends: np.ndarray) -> list[tuple[int, int, bool]]:
@@ -184,13 +196,32 @@ def _rewound(message: bytes) -> bytes:
 _NOTHING = _rewound(bytes(11))
 
 
-def _hex_values() -> np.ndarray:
-    """The value of each byte as a digit of hex in lower case; 255 where it is none."""
+def _number(octets: bytes) -> int:
+    return int.from_bytes(octets, "little")
+
+
+@cache
+def _tail() -> np.dtype[np.void]:
+    """The end of a line, as it is and as it is written over; the CRC as four pairs of digits."""
     import numpy as np
 
-    values = np.full(256, 255, np.uint8)
-    values[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
-    return values
+    fields = {
+        "before": ("<u8", 0), "crc": (("<u2", 4), 8), "behind": ("<u2", 16),
+        "rewind": ("<u4", 0), "nothing": (f"V{len(_NOTHING)}", 4),
+    }  # fmt: skip
+    types, offsets = zip(*fields.values(), strict=True)
+    return np.dtype({"names": list(fields), "formats": types, "offsets": offsets, "itemsize": _TAIL_BYTES})
+
+
+@cache
+def _bytes_of_hex() -> np.ndarray:
+    """The byte that two digits of hex in lower case mean, by the number that they are read as; -1 for others."""
+    import numpy as np
+
+    digits = np.frombuffer(b"0123456789abcdef", np.uint8).astype(np.int64)
+    octets = np.full(1 << 16, -1, np.int16)
+    octets[digits[:, None] + (digits << 8)] = np.arange(256).reshape(16, 16)
+    return octets
 
 
 def _is_text(raw: bytes) -> bool:

@@ -115,10 +115,11 @@ class Layers:
     def make(self, conn: Any) -> None:
         """Have a place for rows in memory, or in the draft."""
         if not self._made:
-            types = dict(self.types)
-            if self.drafted:
-                types[FIXED[0]] += " USING COMPRESSION fsst"  # what DuckDB takes for it, after it tried all others
-            columns = ", ".join([f"{ROW} BIGINT", *(f"{quote(name)} {type_}" for name, type_ in types.items())])
+            types = {ROW: "BIGINT", **self.types}
+            if self.drafted:  # as DuckDB takes them, after it tried all others
+                types[ROW] += " USING COMPRESSION bitpacking"
+                types[FIXED[0]] += " USING COMPRESSION fsst"
+            columns = ", ".join(f"{quote(name)} {sql_type}" for name, sql_type in types.items())
             conn.execute(f"CREATE TABLE {self.place} ({columns})")
             self._made = True
 
