@@ -848,3 +848,27 @@ def test_call_that_is_given_wrongly_is_refused_before_it_runs(tracker: Tracker, 
 def test_params_that_are_no_dict_are_refused(db: str) -> None:
     with pytest.raises(InvalidArgument, match="argument params "):
         Tracker(db, params=5)  # type: ignore[arg-type]
+
+
+class _AnyKey:
+    """Equal to whatever it is compared with, as ``unittest.mock.ANY`` is."""
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __hash__(self) -> int:
+        return 0
+
+
+def test_keys_like_those_of_the_row_before_are_looked_at(db: str) -> None:
+    with Tracker(db, params={"p": 1}) as tracker:
+        assert tracker.log({})["p"] == 1
+        for row in ({"a": 1}, {"b": 2}, {"b": 3}, {"a": 4}):
+            assert tracker.log(row).items() >= row.items()
+            with pytest.raises(InvalidKey):
+                tracker.log({_AnyKey(): 1})
+        # What was checked with other params is checked again.
+        tracker.set_param("a", 0)
+        assert tracker.log({"a": 5})["a"] == 5
+        assert tracker.log({"b": 6}).items() >= {"a": 0, "b": 6}.items()
+        assert tracker.to_df()["a"].tolist()[-2:] == [5, 0]

@@ -13,9 +13,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from xetrack.errors import InvalidArgument, StorageError
+from xetrack.log.cells import MAX_PLAIN_INT
 from xetrack.log.codec import refuse_too_large
 from xetrack.log.values import check_keys
 from xetrack.track.rows import (
+    LEAST,
+    LOWEST,
+    MOST,
     Put,
     Row,
     are_fast,
@@ -35,6 +39,8 @@ if TYPE_CHECKING:
 
 #: Key tuples remembered as checked. Programs have a few; one that makes up keys must not grow.
 _SHAPES = 1024
+#: A key that no row has.
+_NO_KEY = object()
 #: Three digits of a number, found sooner than made.
 _DIGITS = [f"{number:03d}" for number in range(1000)]
 
@@ -79,29 +85,40 @@ class Recorder:
 
     def log(self, data: Mapping[Any, Any]) -> dict[str, Any]:
         """Record one row. See ``Tracker.log``."""
-        # The fast path: keys seen before, values that JSON holds as they are.
-        shapes, _, wire, shown = self._known
-        if type(data) is dict and tuple(data) in shapes and is_fast(data):
-            writer = self._session.current
-            if writer is not None:
-                row = {**shown, **data}
-                try:
-                    wire = row if wire is shown else {**wire, **data}
-                    _, clock_us, _ = writer.append_row(self._run, wire, self._to_disk)
-                except UnicodeEncodeError:
-                    pass  # a lone surrogate: below, the error names its key
-                except StorageError as error:
-                    return self._lose(error, [data])
-                else:
-                    start_us, text = self._second
-                    microsecond = clock_us - start_us
-                    if not 0 <= microsecond < 1_000_000:
-                        microsecond, text = self._new_second(clock_us)
-                    row["timestamp"] = f"{text}{_DIGITS[microsecond // 1000]}{_DIGITS[microsecond % 1000]}"
-                    row["track_id"] = self._run
-                    self.latest = row
-                    return row
-        return self.record([data])
+        # The fast path: keys seen before, values that JSON holds as they are. As ``is_fast`` and ``_stamp``, without
+        # the calls: this is where a loop spends its time.
+        shapes, latest, wire, shown = self._known
+        if type(data) is not dict or not ([*data] == latest or _recall(data, shapes, latest)):
+            return self.record([data])
+        for value in data.values():
+            kind = type(value)
+            if kind is float:
+                if not LEAST <= value <= MOST:
+                    return self.record([data])
+            elif kind is int:
+                if not LOWEST <= value <= MAX_PLAIN_INT:
+                    return self.record([data])
+            elif kind is not str and kind is not bool and value is not None:
+                return self.record([data])
+        writer = self._session.current
+        if writer is None:
+            return self.record([data])
+        row = {**shown, **data}
+        try:
+            wire = row if wire is shown else {**wire, **data}
+            _, clock_us, _ = writer.append_row(self._run, wire, self._to_disk)
+        except (UnicodeEncodeError, TypeError):  # a lone surrogate, a key that says it equals any
+            return self.record([data])  # there the error names it
+        except StorageError as error:
+            return self._lose(error, [data])
+        start_us, text = self._second
+        microsecond = clock_us - start_us
+        if not 0 <= microsecond < 1_000_000:
+            microsecond, text = self._new_second(clock_us)
+        row["timestamp"] = f"{text}{_DIGITS[microsecond // 1000]}{_DIGITS[microsecond % 1000]}"
+        row["track_id"] = self._run
+        self.latest = row
+        return row
 
     def log_batch(self, data: Iterable[Mapping[Any, Any]]) -> dict[str, Any]:
         """Record several rows in one write. See ``Tracker.log_batch``."""
@@ -110,9 +127,8 @@ class Recorder:
         given: list[Any] = list(data)
         if not given:
             return {}
-        shapes, params, _, _ = self._known
+        shapes, _, wire, shown = self._known
         if are_fast(given, shapes):
-            wire, shown = params
             try:
                 wires = [{**wire, **row} for row in given] if wire else given
                 return self._write(wires, {**shown, **given[-1]}, batch=True)
@@ -124,10 +140,10 @@ class Recorder:
 
     def record_call(self, row: dict[Any, Any], put: Put) -> dict[str, Any]:
         """Record the row of a call: as ``record`` does, sooner where it is as plain as the one before."""
-        shapes, params, _, _ = self._known
+        shapes, _, wire, shown = self._known
         if self._fast and not self._off and tuple(row) in shapes and is_fast_call(row):
             try:
-                return self._write([{**params.wire, **row}], {**params.shown, **row}, batch=False)
+                return self._write([{**wire, **row}], {**shown, **row}, batch=False)
             except UnicodeEncodeError:
                 pass  # a lone surrogate: below, the error names its key
             except StorageError as error:
@@ -139,9 +155,10 @@ class Recorder:
 
         The row of a call brings what stores its objects. It was measured while it ran, and a path in it stays a path.
         """
-        shapes, params, _, _ = self._known
+        shapes, _, wire, shown = self._known
+        params = Row(wire, shown)
         if self._off:
-            return self._stamp({**params.shown, **given[-1]}, time.time_ns() // 1000)
+            return self._stamp({**shown, **given[-1]}, time.time_ns() // 1000)
         try:
             if self._sampler is not None and not call:
                 levels = self._sampler.now()
@@ -215,14 +232,18 @@ class Recorder:
     # params
 
     def _set_params(self, params: Row) -> None:
-        #: Keys checked with the params, the params, and their two forms, sooner taken from a plain tuple. Read and
+        #: Keys checked with the params, those of the row recorded last, and the two forms of the params. Read and
         #: replaced together: threads may share a recorder.
-        self._known: tuple[set[tuple[str, ...]], Row, dict[str, Any], dict[str, Any]] = (set(), params, *params)
+        self._known: tuple[set[tuple[str, ...]], list[Any], dict[str, Any], dict[str, Any]] = (
+            set(),
+            [_NO_KEY],
+            *params,
+        )
 
     @property
     def params(self) -> Row:
         """What is added to every row."""
-        return self._known[1]
+        return Row(*self._known[2:])
 
     def take_params(self, params: Row) -> None:
         self._set_params(params)
@@ -234,7 +255,7 @@ class Recorder:
             EventTooLarge: no row would have room beside them; the params stay as they were.
         """
         with self.tolerant():
-            made, before = make_params(params, self.put, files=self._files), self._known[1]
+            made, before = make_params(params, self.put, files=self._files), self.params
             wire, shown = {**before.wire, **made.wire}, {**before.shown, **made.shown}
             check_keys(shown)
             if not (self._skip or self._off):  # else every row would be refused from now on
@@ -262,6 +283,14 @@ class Recorder:
 
 def _now_us(count: int) -> list[int]:
     return [time.time_ns() // 1000] * count
+
+
+def _recall(data: dict[Any, Any], shapes: set[tuple[str, ...]], latest: list[Any]) -> bool:
+    """Whether keys were checked before; they are the latest then, which are compared sooner than looked up."""
+    is_known = tuple(data) in shapes
+    if is_known:
+        latest[:] = data
+    return is_known
 
 
 def _remember(rows: Iterable[Mapping[Any, Any]], shapes: set[tuple[str, ...]]) -> None:

@@ -22,10 +22,10 @@ _UNSET_DIGEST = "0" * 64
 #: Stores an object logged under a key, or the file of a path, and gives its digest.
 Put = Callable[[str, Any], str]
 
-_LOWEST = -MAX_PLAIN_INT
+LOWEST = -MAX_PLAIN_INT
 #: What a float is compared with: a float is quick to compare with, NaN and the infinities are past it.
-_MOST = float(MAX_PLAIN_INT)
-_LEAST = -_MOST
+MOST = float(MAX_PLAIN_INT)
+LEAST = -MOST
 _CONSTANTS = frozenset({str, bool, type(None)})
 
 
@@ -45,10 +45,10 @@ def is_fast(data: dict[Any, Any]) -> bool:
     for value in data.values():
         kind = type(value)
         if kind is float:
-            if not _LEAST <= value <= _MOST:
+            if not LEAST <= value <= MOST:
                 return False
         elif kind is int:
-            if not _LOWEST <= value <= MAX_PLAIN_INT:
+            if not LOWEST <= value <= MAX_PLAIN_INT:
                 return False
         elif kind is not str and kind is not bool and value is not None:
             return False
@@ -78,7 +78,7 @@ def are_fast(rows: list[Any], shapes: Container[tuple[Any, ...]]) -> bool:
             if total - total != 0.0:
                 return False
         elif types == {int}:
-            if min(column) < _LOWEST or max(column) > MAX_PLAIN_INT:
+            if min(column) < LOWEST or max(column) > MAX_PLAIN_INT:
                 return False
         elif not types <= _CONSTANTS:
             return all(map(is_fast, rows))
