@@ -72,7 +72,7 @@ def main() -> None:
         *bench_tables.large(50_000 if quick else 1_000_000, 1 if quick else 3),
         *bench_duckdb.columnar(50_000 if quick else 1_000_000, 1 if quick else 5),
         *bench_live.many_segments(500 if quick else 10_000),
-        *bench_live.audience(20_000 if quick else 100_000, 1 if quick else 5),
+        *bench_live.audience(20_000 if quick else 50_000, 1 if quick else 11),
         *bench_merge.merges(50_000 if quick else 1_000_000, 1 if quick else 5),
     ]
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,46 @@ def test_tracker_reads_and_changes_while_it_is_projected(db: str) -> None:
 
 
 @pytest.mark.usefixtures("quick")
+def test_a_call_for_later_is_made_once_also_where_tables_are_not_kept_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XETRACK_LIVE", "0")
+    monkeypatch.setenv("XETRACK_HEARTBEAT_S", "100000")
+    called = threading.Semaphore(0)
+    calls: list[int] = []
+
+    def call() -> None:
+        calls.append(1)
+        called.release()
+
+    with Tracker(tmp_path / "t.db") as tracker:
+        assert not pulse.pulse.call_soon(call)  # there is no thread before the first row
+        tracker.log({"a": 1})
+        assert pulse.pulse.call_soon(call) and pulse.pulse.call_soon(call)
+        assert called.acquire(timeout=60)  # long before its next heartbeat
+        assert pulse.pulse.call_soon(call)
+    assert called.acquire(timeout=60)  # when the thread ends, at the latest
+    assert len(calls) == 2
+
+
+def test_short_calls_start_no_thread_and_long_ones_are_sampled(tmp_path: Path) -> None:
+    seen: set[str] = set()
+
+    def names() -> list[str]:
+        return [thread.name for thread in threading.enumerate()]
+
+    def wait_for_the_sampler() -> None:
+        while "xetrack-sampler" not in names():
+            time.sleep(0.01)
+
+    with Tracker(tmp_path / "t.db", log_system_params=True) as tracker:
+        tracker.track(lambda: None)
+        tracker.track(lambda: seen.update(names()))
+        assert "xetrack-sampler" not in seen
+        tracker.track(wait_for_the_sampler)
+        assert "xetrack-sampler" not in names()
+
+
 def test_folder_that_is_deleted_is_not_brought_back(tmp_path: Path) -> None:
     import shutil
 

@@ -204,6 +204,60 @@ def test_the_thread_takes_a_sample_every_interval(dial: Dial) -> None:
     assert end()["ram_percent"] > 45.0
 
 
+def _later(kept: list[Callable[[], None]]) -> Callable[[Callable[[], None]], bool]:
+    """Keeps what is to be called."""
+
+    def keep(function: Callable[[], None]) -> bool:
+        kept.append(function)
+        return True
+
+    return keep
+
+
+def test_a_call_that_is_over_soon_needs_no_thread_where_one_can_be_started_later(dial: Dial) -> None:
+    soon: list[Callable[[], None]] = []
+    sampler = Sampler(system=True, network=False, interval_s=1, machine=dial, call_soon=_later(soon))
+    sampler.measure()()
+    assert len(soon) == 1 and not threads()
+    soon.pop()()
+    assert not threads()  # nobody is measured any more
+    end = sampler.measure()
+    assert not threads()
+    soon.pop()()
+    assert len(threads()) == 1
+    assert set(end()) == SYSTEM
+    assert not threads()
+
+
+def test_a_thread_that_is_wanted_often_or_that_nobody_starts_later_is_there_at_once(dial: Dial) -> None:
+    for interval_s, takes in ((0.9, True), (1, False)):
+        call_soon = _later([]) if takes else lambda _: False
+        sampler = Sampler(system=True, network=False, interval_s=interval_s, machine=dial, call_soon=call_soon)
+        end = sampler.measure()
+        assert len(threads()) == 1
+        end()
+
+
+def test_a_thread_that_is_started_late_takes_its_samples_when_they_are_due(dial: Dial) -> None:
+    taken = threading.Event()
+
+    class Told(Dial):
+        def levels(self) -> Sample:
+            if threading.current_thread().name == "xetrack-sampler":
+                taken.set()
+            return super().levels()
+
+    soon: list[Callable[[], None]] = []
+    sampler = Sampler(system=True, network=False, interval_s=60, machine=Told(), call_soon=_later(soon))
+    end = sampler.measure()
+    measurement = next(iter(sampler._active.values()))()
+    assert measurement is not None
+    measurement.began_s -= 119.9  # two intervals all but a tenth of a second ago
+    soon.pop()()
+    assert taken.wait(timeout=30)
+    end()
+
+
 def test_a_call_that_is_dropped_without_an_end_stops_the_thread(dial: Dial) -> None:
     sampler = Sampler(system=True, network=False, interval_s=1e-9, machine=dial)
     end = sampler.measure()

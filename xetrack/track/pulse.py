@@ -1,4 +1,4 @@
-"""The one thread of a process that lives beside its trackers: heartbeats, and tables that other clients read.
+"""The one thread of a process that lives beside its trackers: heartbeats, tables that others read, calls for later.
 
 It begins with the first event, ends by itself with the last tracker, never keeps
 a program alive and is not there while the process forks. `log()` does not wait
@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ _INTERVAL_S = 0.5
 #: Bytes of a segment that are projected at a time, some thousand rows.
 _SLICE_BYTES = 256 << 10
 #: How long it rests after a slice, in terms of what the slice took: the program has the rest of the time.
-_REST = 2.0
+_REST = 3.0
 #: A slice that took so long was a table made anew: then it rests longer, or a log that needs it often costs too much.
 _LONG_S, _LONG_REST = 1.0, 10.0
 #: How long a fork waits for the thread to finish what it is doing.
@@ -49,6 +50,9 @@ class Pulse:
         self._thread: threading.Thread | None = None
         self._resting = False
         self._tables_due_s = 0.0
+        #: What is to be called at the time beside it; and when the thread wakes by itself.
+        self._soon: set[Callable[[], None]] = set()
+        self._soon_due_s = self._wakes_s = 0.0
 
     def join(self, session: Session) -> None:
         """Look after a session from now on."""
@@ -66,6 +70,21 @@ class Pulse:
         with self._changed:
             self._sessions.discard(session)
             self._changed.notify_all()
+
+    def call_soon(self, function: Callable[[], None]) -> bool:
+        """Have the thread call something in half a second, once however often it is told; False if there is no thread.
+
+        Later where it is at a table that takes long.
+        """
+        with self._changed:
+            if self._thread is None or self._resting:
+                return False
+            if not self._soon:
+                self._soon_due_s = time.monotonic() + _INTERVAL_S
+                if self._wakes_s > self._soon_due_s:
+                    self._changed.notify_all()
+            self._soon.add(function)
+            return True
 
     def sessions(self) -> list[Session]:
         with self._changed:
@@ -92,19 +111,33 @@ class Pulse:
                 sessions = [session for session in self._sessions if _wanted(session)]
                 if self._resting or not sessions:
                     self._thread = None
-                    return
+                    break
                 due_s = [session.due_s for session in sessions if session.store.settings.heartbeat_s]
                 if any(map(_projected, sessions)):
                     due_s.append(self._tables_due_s)
-                wait_s = min(due_s) - time.monotonic()
+                if self._soon:
+                    due_s.append(self._soon_due_s)
+                self._wakes_s = min(due_s)
+                wait_s = self._wakes_s - time.monotonic()
                 del sessions  # a tracker that nobody holds any more may go while this waits
                 if wait_s > 0:
                     self._changed.wait(wait_s)
                     continue
+            if time.monotonic() >= self._soon_due_s:
+                self._call()
             self._beat()
             if time.monotonic() >= self._tables_due_s:
                 rest_s = self._keep_up()
                 self._tables_due_s = time.monotonic() + rest_s
+
+        if not self._resting:
+            self._call()
+
+    def _call(self) -> None:
+        with self._changed:
+            functions, self._soon = self._soon, set()
+        for function in functions:
+            function()
 
     def _beat(self) -> None:
         """A heartbeat for each writer that is due; sessions of one process may share one."""
@@ -152,6 +185,8 @@ class Pulse:
         with self._changed:
             self._resting = False
         self._start()
+        if self._thread is None:
+            self._call()
 
 
 def _wanted(session: Session) -> bool:

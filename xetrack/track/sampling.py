@@ -3,7 +3,8 @@
 Knows neither tracker nor log: ``Sampler.measure`` begins a measurement, and what
 it returns ends it and gives the columns. While calls are being measured, one
 daemon thread of this process takes samples for all of them; it is gone when the
-last call ended. No process is started, so worker processes can do it too; a
+last call ended. Where somebody else can start it soon, a call that is over by then
+needs none. No process is started, so worker processes can do it too; a
 forked child starts a thread of its own.
 """
 
@@ -34,6 +35,8 @@ NETWORK_COLUMNS = ("bytes_sent", "bytes_recv")
 
 #: Samples are not taken more often: each takes the interpreter away from the call.
 _MIN_INTERVAL_S = 0.01
+#: A thread that is due to take samples so often, or less, may be started by somebody else, half a second late.
+_PATIENT_S = 1.0
 #: CPU time is counted in ticks of often 10 ms; a share of less than this (of all CPUs together) would be noise.
 _MIN_CPU_S = 0.5
 #: A GPU's driver renews its utilisation a few times a second.
@@ -91,7 +94,10 @@ class Sampler:
         interval_s: float,
         path: Path | str = ".",
         machine: Machine | None = None,
+        call_soon: Callable[[Callable[[], None]], bool] | None = None,
     ) -> None:
+        """``call_soon`` calls a function half a second later, or gives False: to start a thread takes longest here."""
+        self._call_soon = call_soon
         self.interval_s = min(max(_checked(interval_s), _MIN_INTERVAL_S), threading.TIMEOUT_MAX)
         self.system, self.network = system, network
         self.machine = machine or Machine(path)
@@ -145,7 +151,8 @@ class Sampler:
         active, number = self._active, next(self._numbers)
         measurement.number = number
         active[number] = weakref.ref(measurement, lambda _: active.pop(number, None))
-        self._start()
+        if self._call_soon is None or self.interval_s < _PATIENT_S or not self._call_soon(self._start):
+            self._start()
 
     def _start(self) -> None:
         with self._lock:
@@ -174,10 +181,17 @@ class Sampler:
             thread.join(timeout=1)  # longer only if a disk or a driver hangs; the thread is a daemon
 
     def _run(self, stop: threading.Event) -> None:
-        while not stop.wait(self.interval_s):
+        wait_s = self._until_due_s()
+        while not stop.wait(wait_s):
             self.tick()
             if self._is_over(stop):
                 return
+            wait_s = self.interval_s
+
+    def _until_due_s(self) -> float:
+        """Until a whole number of intervals after the first of the calls began."""
+        began_s = min((found.began_s for ref in list(self._active.values()) if (found := ref())), default=0.0)
+        return self.interval_s - (time.monotonic() - began_s) % self.interval_s
 
     def _is_over(self, stop: threading.Event) -> bool:
         """Whether the calls were dropped without an end, or Ctrl-C came before the thread could be told."""
@@ -220,6 +234,7 @@ class _Measurement:
 
     def __init__(self, sampler: Sampler, sample: Sample | None = None) -> None:
         self.sampler, self.number = sampler, -1
+        self.began_s = time.monotonic()
         #: Sum and count by column. Replaced, never changed: a fork or an end at any moment finds it whole.
         self._sums = _added({}, sample or {})
         self._traffic = sampler.machine.traffic() if sampler.network else None

@@ -27,6 +27,7 @@ from xetrack.track.functions import AUTOMATIC, as_text, track_call, warn_once
 from xetrack.track.logger import Logger
 from xetrack.track.losses import Losses
 from xetrack.track.names import generate_track_id
+from xetrack.track.pulse import pulse
 from xetrack.track.recorder import Recorder
 from xetrack.track.rows import Row, make_condition, make_point
 from xetrack.track.session import Session
@@ -485,7 +486,7 @@ def _settled(made: dict[str, Any], settings: Settings) -> dict[str, Any]:
 def _sampler(system: bool, network: bool, interval_s: float) -> Sampler:
     from xetrack.track.sampling import Sampler  # psutil is a quarter of what importing a tracker would take
 
-    return Sampler(system=system, network=network, interval_s=interval_s)
+    return Sampler(system=system, network=network, interval_s=interval_s, call_soon=pulse.call_soon)
 
 
 def _open_cache(folder: str | None, code: bool, wait: float, warn: bool) -> FunctionCache | None:
