@@ -33,8 +33,8 @@ _MAX_KEYS = 256
 _AHEAD_BYTES = 64 << 20
 _PIECE_BYTES, _LEAST_PIECE_BYTES = 8 << 20, 1 << 20
 _THREADS = 2
-#: How much less of a busy core they get: a third.
-_NICE = 5
+#: How much less of a busy core they get: a tenth.
+_NICE = 10
 #: After chunks that did not fit, the next ones are decoded without a try: one, two, four … of them.
 _MAX_PAUSE = 64
 _KINDS: dict[type, str] = {type(None): "null", bool: "bool", int: "int", float: "float", str: "text"}

@@ -281,6 +281,8 @@ class DuckdbTables(DuckdbReading, DuckdbBooks, Native):
         layers = Layers(table, self._leftovers)
         if self._draft is None and size_bytes > self.large_bytes and self.path is not None:
             self.conn.execute("SET memory_limit=?", [_PROJECTION_MEMORY])
+            # Each piece is parsed, or written, by the thread that has it: others would only look for work.
+            self.conn.execute("SET threads=1")
             self._draft = Draft(self.conn, self.path)
         layers.drafted = self._draft is not None and size_bytes > self.large_bytes
         self.layers[table] = layers
