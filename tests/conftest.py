@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -13,6 +14,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# A shell has what it starts in the background ignore Ctrl-C; programs that a test starts and interrupts would, too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No time limits in tests: two cores may be shared with anything. The same examples every
 # time, so that a red run is of the change at hand; `HYPOTHESIS_PROFILE=explore` draws new ones.
