@@ -860,13 +860,15 @@ class _AnyKey:
         return 0
 
 
-def test_keys_like_those_of_the_row_before_are_looked_at(db: str) -> None:
+def test_keys_that_say_they_equal_others_are_looked_at(db: str) -> None:
     with Tracker(db, params={"p": 1}) as tracker:
         assert tracker.log({})["p"] == 1
         for row in ({"a": 1}, {"b": 2}, {"b": 3}, {"a": 4}):
             assert tracker.log(row).items() >= row.items()
             with pytest.raises(InvalidKey):
                 tracker.log({_AnyKey(): 1})
+        with pytest.raises(InvalidKey):
+            tracker.log({pd.NA: 1})
         # What was checked with other params is checked again.
         tracker.set_param("a", 0)
         assert tracker.log({"a": 5})["a"] == 5

@@ -205,3 +205,15 @@ def test_what_is_appended_during_the_look_is_not_torn(
     monkeypatch.setattr(verify_module, "MAX_LINE_BYTES", 250)
     report = verify(_LoggedTo(log.path))
     assert report.ok and not report.torn, report.to_json()
+
+
+def test_a_damaged_end_behind_a_hole_is_told(log: FileLog, writer: Writer) -> None:
+    for step in range(50):
+        writer.append_row("r", {"x": step})
+    (path,) = log.path.glob("*/*")
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] = 0  # it may be on its way from another host, for some seconds
+    raw[-1] ^= 1
+    path.write_bytes(raw)
+    report = verify(log)
+    assert not report.ok or report.torn

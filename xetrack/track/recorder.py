@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
 #: Key tuples remembered as checked. Programs have a few; one that makes up keys must not grow.
 _SHAPES = 1024
-#: A key that no row has.
-_NO_KEY = object()
 #: Three digits of a number, found sooner than made.
 _DIGITS = [f"{number:03d}" for number in range(1000)]
 
@@ -87,8 +85,8 @@ class Recorder:
         """Record one row. See ``Tracker.log``."""
         # The fast path: keys seen before, values that JSON holds as they are. As ``is_fast`` and ``_stamp``, without
         # the calls: this is where a loop spends its time.
-        shapes, latest, wire, shown = self._known
-        if type(data) is not dict or not ([*data] == latest or _recall(data, shapes, latest)):
+        shapes, wire, shown = self._known
+        if type(data) is not dict or tuple(data) not in shapes:
             return self.record([data])
         for value in data.values():
             kind = type(value)
@@ -107,8 +105,8 @@ class Recorder:
         try:
             wire = row if wire is shown else {**wire, **data}
             _, clock_us, _ = writer.append_row(self._run, wire, self._to_disk)
-        except (UnicodeEncodeError, TypeError):  # a lone surrogate, a key that says it equals any
-            return self.record([data])  # there the error names it
+        except UnicodeEncodeError:
+            return self.record([data])  # a lone surrogate: there the error names its key
         except StorageError as error:
             return self._lose(error, [data])
         start_us, text = self._second
@@ -127,7 +125,7 @@ class Recorder:
         given: list[Any] = list(data)
         if not given:
             return {}
-        shapes, _, wire, shown = self._known
+        shapes, wire, shown = self._known
         if are_fast(given, shapes):
             try:
                 wires = [{**wire, **row} for row in given] if wire else given
@@ -140,7 +138,7 @@ class Recorder:
 
     def record_call(self, row: dict[Any, Any], put: Put) -> dict[str, Any]:
         """Record the row of a call: as ``record`` does, sooner where it is as plain as the one before."""
-        shapes, _, wire, shown = self._known
+        shapes, wire, shown = self._known
         if self._fast and not self._off and tuple(row) in shapes and is_fast_call(row):
             try:
                 return self._write([{**wire, **row}], {**shown, **row}, batch=False)
@@ -155,7 +153,7 @@ class Recorder:
 
         The row of a call brings what stores its objects. It was measured while it ran, and a path in it stays a path.
         """
-        shapes, _, wire, shown = self._known
+        shapes, wire, shown = self._known
         params = Row(wire, shown)
         if self._off:
             return self._stamp({**shown, **given[-1]}, time.time_ns() // 1000)
@@ -232,18 +230,14 @@ class Recorder:
     # params
 
     def _set_params(self, params: Row) -> None:
-        #: Keys checked with the params, those of the row recorded last, and the two forms of the params. Read and
-        #: replaced together: threads may share a recorder.
-        self._known: tuple[set[tuple[str, ...]], list[Any], dict[str, Any], dict[str, Any]] = (
-            set(),
-            [_NO_KEY],
-            *params,
-        )
+        #: Keys checked with the params, and the two forms of these. Read and replaced together: threads may share a
+        #: recorder.
+        self._known: tuple[set[tuple[str, ...]], dict[str, Any], dict[str, Any]] = (set(), *params)
 
     @property
     def params(self) -> Row:
         """What is added to every row."""
-        return Row(*self._known[2:])
+        return Row(*self._known[1:])
 
     def take_params(self, params: Row) -> None:
         self._set_params(params)
@@ -283,14 +277,6 @@ class Recorder:
 
 def _now_us(count: int) -> list[int]:
     return [time.time_ns() // 1000] * count
-
-
-def _recall(data: dict[Any, Any], shapes: set[tuple[str, ...]], latest: list[Any]) -> bool:
-    """Whether keys were checked before; they are the latest then, which are compared sooner than looked up."""
-    is_known = tuple(data) in shapes
-    if is_known:
-        latest[:] = data
-    return is_known
 
 
 def _remember(rows: Iterable[Mapping[Any, Any]], shapes: set[tuple[str, ...]]) -> None:
