@@ -191,6 +191,41 @@ assert count == 1 + 20 * 51, count
 """
 
 
+_NESTED_FORKS = """
+import os, sys, threading
+beside = []
+
+def fork():
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    os.waitpid(child, 0)
+
+def hook():
+    beside.append(threading.active_count())
+    if len(beside) == 1:
+        fork()
+        beside.append(threading.active_count())
+
+os.register_at_fork(before=hook)
+from xetrack import Tracker
+tracker = Tracker(sys.argv[1])
+tracker.log({"n": 0})
+before = threading.active_count()
+fork()
+print(before, beside, threading.active_count())
+tracker.close()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_thread_rests_until_the_last_of_several_forks_at_once_is_done(db: str) -> None:
+    # The hook runs once the thread rests. A fork by another thread, or by a signal handler, is done while it runs.
+    options: Any = {"capture_output": True, "text": True, "timeout": 120}
+    done = subprocess.run([sys.executable, "-W", "error", "-c", _NESTED_FORKS, db], **options)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "2 [1, 1, 1] 2\n", "")
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_forks_beside_it_neither_hang_nor_lose_a_row(db: str) -> None:
     options: Any = {"capture_output": True, "text": True, "timeout": 120}

@@ -366,6 +366,73 @@ print(before, *beside, alive, inside, after)
     assert (run.returncode, run.stdout, run.stderr) == (0, "2 1 2 2 2\n", "")
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_no_thread_starts_while_the_process_forks() -> None:
+    # The hook runs after the sampler's own, as those of libraries do that were there before. Another thread that
+    # forks at the time, or a signal handler, is done while it runs.
+    script = """
+import os, threading
+beside, ends = [], []
+
+def measure():
+    if not ends:
+        ends.append(None)
+        child = os.fork()
+        if not child:
+            os._exit(0)
+        os.waitpid(child, 0)
+        ends.append(sampler.measure())
+    beside.append(threading.active_count())
+
+os.register_at_fork(before=measure)
+from xetrack.track.sampling import Sampler
+sampler = Sampler(system=True, network=False, interval_s=0.01)
+child = os.fork()
+if not child:
+    sampler.measure()()
+    os._exit(threading.active_count())
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+during = threading.active_count()
+columns = ends[1]()
+assert columns["ram_percent"] > 0
+print(beside, during, threading.active_count())
+"""
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (0, "[1, 1] 2 1\n", "")
+
+
+def test_a_call_that_ends_on_a_thread_that_is_being_started_does_not_wait_for_it() -> None:
+    # As a generator does that is collected there, before the thread says that it runs.
+    script = """
+import threading
+from xetrack.track.sampling import Sampler
+sampler = Sampler(system=True, network=False, interval_s=3600)
+collected, inside = [], threading.Thread._bootstrap_inner
+
+def begin(thread):
+    collected.pop()()
+    inside(thread)
+
+collected.append(Sampler(system=True, network=False, interval_s=3600, call_soon=lambda _: True).measure())
+threading.Thread._bootstrap_inner = begin
+end = sampler.measure()
+print(threading.active_count())
+end()
+print(threading.active_count())
+
+own = Sampler(system=True, network=False, interval_s=3600, call_soon=lambda start: starts.append(start) or True)
+starts = []
+collected.append(own.measure())
+starts.pop()()
+[thread.join() for thread in threading.enumerate() if thread.name == "xetrack-sampler"]
+print(own._thread, threading.active_count())
+"""
+    run = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "2\n1\nNone 1\n", "")
+
+
 def test_no_process_is_started_and_the_thread_keeps_no_program_alive() -> None:
     script = """
 import sys

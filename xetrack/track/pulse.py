@@ -48,7 +48,8 @@ class Pulse:
         self._changed = threading.Condition(threading.RLock())
         self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
         self._thread: threading.Thread | None = None
-        self._resting = False
+        #: Who wants no thread: forks, of several threads or one in the middle of another, and the end of the program.
+        self._resting = 0
         self._tables_due_s = 0.0
         #: What is to be called at the time beside it; and when the thread wakes by itself.
         self._soon: set[Callable[[], None]] = set()
@@ -175,15 +176,19 @@ class Pulse:
     def rest(self) -> None:
         """No thread from here on. A child that is forked then gets no lock that nobody would ever give back."""
         with self._changed:
-            self._resting, thread = True, self._thread
+            self._resting += 1
+            thread = self._thread
             self._changed.notify_all()
         if thread is not None and thread is not threading.current_thread():
             with contextlib.suppress(RuntimeError):  # it is about to be started, and will find that it is to rest
                 thread.join(_FORK_WAIT_S)
 
     def go_on(self) -> None:
+        """After ``rest``, as often as it was called."""
         with self._changed:
-            self._resting = False
+            self._resting = max(self._resting - 1, 0)
+            if self._resting:
+                return
         self._start()
         if self._thread is None:
             self._call()

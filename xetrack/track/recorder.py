@@ -78,7 +78,7 @@ class Recorder:
         self._to_disk = session.to_disk
         #: Whether plain rows may go straight to the log, past what samples them or copies them elsewhere.
         self._fast = sampler is None and sinks is None
-        self._set_params(Row({}, {}))
+        self.take_params(Row({}, {}))
         self._second: tuple[int, str] = (-1_000_000, "")
 
     def log(self, data: Mapping[Any, Any]) -> dict[str, Any]:
@@ -229,7 +229,7 @@ class Recorder:
 
     # params
 
-    def _set_params(self, params: Row) -> None:
+    def take_params(self, params: Row) -> None:
         #: Keys checked with the params, and the two forms of these. Read and replaced together: threads may share a
         #: recorder.
         self._known: tuple[set[tuple[str, ...]], dict[str, Any], dict[str, Any]] = (set(), *params)
@@ -238,9 +238,6 @@ class Recorder:
     def params(self) -> Row:
         """What is added to every row."""
         return Row(*self._known[1:])
-
-    def take_params(self, params: Row) -> None:
-        self._set_params(params)
 
     def set_params(self, params: Mapping[Any, Any]) -> None:
         """Add values to every row from now on.
@@ -254,7 +251,7 @@ class Recorder:
             check_keys(shown)
             if not (self._skip or self._off):  # else every row would be refused from now on
                 refuse_too_large(wire)
-            self._set_params(Row(shown, shown) if is_fast(wire) else Row(wire, shown))
+            self.take_params(Row(shown, shown) if is_fast(wire) else Row(wire, shown))
 
     # values and objects
 

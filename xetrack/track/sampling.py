@@ -10,6 +10,7 @@ forked child starts a thread of its own.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import math
@@ -108,7 +109,7 @@ class Sampler:
         #: Two earlier readings, the older first, for calls too short for a share of their own.
         self._earlier: tuple[CpuTimes, ...] = ()
         self._last = _Measurement(self)
-        _samplers.add(self)
+        _samplers[next(_sampler_numbers)] = self
 
     def _reset_process(self) -> None:
         # Reentrant: a generator that is collected at any point ends its measurement there.
@@ -155,16 +156,23 @@ class Sampler:
             self._start()
 
     def _start(self) -> None:
+        """Have the thread run if a call is being measured and nobody forks.
+
+        Not under the lock: a new thread is waited for, and the garbage collector may end a measurement in it.
+        """
         with self._lock:
-            if self._thread is None and self._active:
-                stop = threading.Event()
-                thread = threading.Thread(target=self._run, args=(stop,), name="xetrack-sampler", daemon=True)
-                self._thread = (thread, stop)
-                try:
-                    thread.start()
-                except RuntimeError as error:  # no more threads, or the interpreter is ending: two samples are enough
+            if self._thread is not None or _forks or not self._active:
+                return
+            stop = threading.Event()
+            thread = threading.Thread(target=self._run, args=(stop,), name="xetrack-sampler", daemon=True)
+            self._thread = started = (thread, stop)
+        try:
+            thread.start()
+        except RuntimeError as error:  # no more threads, or the interpreter is ending: two samples are enough
+            with self._lock:
+                if self._thread is started:
                     self._thread = None
-                    logger.debug("No thread for samples: %s", error)
+            logger.debug("No thread for samples: %s", error)
 
     def _leave(self, measurement: _Measurement) -> None:
         """Take no more samples for a call, and end the thread with the last one."""
@@ -178,7 +186,8 @@ class Sampler:
             (thread, stop), self._thread = self._thread, None
         stop.set()
         if thread is not threading.current_thread():
-            thread.join(timeout=1)  # longer only if a disk or a driver hangs; the thread is a daemon
+            with contextlib.suppress(RuntimeError):  # it is about to be started, and will find that it is to stop
+                thread.join(timeout=1)  # longer only if a disk or a driver hangs; the thread is a daemon
 
     def _run(self, stop: threading.Event) -> None:
         wait_s = self._until_due_s()
@@ -402,23 +411,34 @@ def _checked(interval_s: object) -> float:
 
 
 _gpus = _Gpus()
-_samplers: weakref.WeakSet[Sampler] = weakref.WeakSet()
+#: By number and not a set: its ``valuerefs`` is a copy, which no other thread changes while it is gone through.
+_samplers: weakref.WeakValueDictionary[int, Sampler] = weakref.WeakValueDictionary()
+_sampler_numbers = itertools.count()
+#: One entry for each fork under way, also of another thread or of a signal handler. No thread starts meanwhile.
+_forks: list[None] = []
+
+
+def _all() -> list[Sampler]:
+    return [sampler for ref in _samplers.valuerefs() if (sampler := ref()) is not None]
 
 
 def _before_fork() -> None:
     # A child that is forked beside a running thread may inherit a lock that the thread holds, in the system's
     # libraries too; Python 3.12 warns of it.
-    for sampler in list(_samplers):
+    _forks.append(None)
+    for sampler in _all():
         sampler._stop(only_if_idle=False)
 
 
 def _after_fork() -> None:
-    for sampler in list(_samplers):
+    del _forks[-1:]
+    for sampler in _all():
         sampler._start()
 
 
 def _forked() -> None:
-    for sampler in list(_samplers):
+    _forks.clear()
+    for sampler in _all():
         sampler._reset_process()
 
 
