@@ -19,6 +19,7 @@ from xetrack.errors import ColumnNotFound, ForeignFile, ReadOnlyTables, RunNotFo
 from xetrack.log.events import EventUndone, RunProtected
 from xetrack.store import Store, open_store
 from xetrack.tables.files import tables_file
+from xetrack.tables.keeper import Engine
 
 pytest.importorskip("duckdb")
 
@@ -66,6 +67,25 @@ def test_digits_of_more_than_python_reads_are_text(db: str, engine: str, tracker
     frame = table.frame()
     assert frame["y"].tolist()[2] == 1 and digits in frame["l"].tolist()[1] and "..." in str(frame)
     assert digits in Reader(db).history(column="x")["new"].tolist()
+
+
+@pytest.mark.parametrize("change", ["DROP TABLE {table}", "ALTER TABLE {table} DROP COLUMN n"])
+def test_tables_from_which_another_program_took_something_are_made_anew(db: str, engine: Engine, change: str) -> None:
+    with Tracker(db, engine=engine) as tracker:
+        tracker.log({"n": 1, "text": "a"})
+    file = tables_file(Path(db), engine)
+    if engine == "sqlite":
+        with contextlib.closing(sqlite3.connect(file)) as conn:
+            conn.executescript("DROP VIEW assets; DROP VIEW _xetrack_hashes_default; DROP VIEW events")
+            conn.execute(change.format(table='"default"'))
+    else:
+        import duckdb
+
+        with duckdb.connect(str(file)) as conn:
+            conn.execute(change.format(table='_xetrack_rows."default"'))
+    frame = Reader(db, engine=engine).to_df()
+    assert frame[["n", "text"]].to_dict("records") == [{"n": 1, "text": "a"}]
+    assert [path.name for path in file.parent.glob("*.damaged-*")] == [f"{file.name}.damaged-1"]
 
 
 def test_gaps_leave_the_types(db: str, engine: str, tracker: Tracker) -> None:

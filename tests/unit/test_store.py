@@ -445,6 +445,15 @@ def test_tables_that_lack_one_of_ours_are_damaged(db: Path, lost: str) -> None:
     assert values(db) == [0, 1, 2, 3, 4, 5]
 
 
+def test_open_reader_sees_that_another_program_dropped_a_table(db: Path) -> None:
+    reader = Reader(str(db))
+    assert len(reader.to_df()) == 5
+    with contextlib.closing(sqlite3.connect(db)) as conn:
+        conn.execute('DROP TABLE "default"')
+    assert len(reader.to_df()) == 5
+    assert reader.sql("SELECT count(*) AS n FROM events")["n"].tolist() == [5]
+
+
 def test_wrong_statement_is_neither_damage_nor_a_failing_disk(db: Path) -> None:
     values(db)
     error = sqlite3.OperationalError('near "FORM": syntax error')

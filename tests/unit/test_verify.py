@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import zstandard
 
@@ -17,9 +18,10 @@ from xetrack.errors import FormatTooNew
 from xetrack.log import verify as verify_module
 from xetrack.log.clock import wall_us
 from xetrack.log.codec import codec_for, jsonl
-from xetrack.log.events import AssetAdded, AssetRemoved, RowLogged
+from xetrack.log.events import AssetAdded, AssetRemoved, Event, RowLogged
 from xetrack.log.log import Chunk, FileLog
 from xetrack.log.memory import MemoryLog
+from xetrack.log.redaction import stub_of
 from xetrack.log.segment import Writer
 from xetrack.log.verify import verify
 
@@ -62,6 +64,31 @@ def test_what_is_no_file_is_named_and_all_else_is_checked(log: FileLog, writer: 
     assert not report.ok and report.segments == 4 and len(report.damaged) == 1
     assert len(report.unreadable) == 1 and str(place) in report.unreadable[0] and str(place) in str(report)
     assert report.to_json()["unreadable"] == report.unreadable and not report.orphans
+
+
+@pytest.mark.parametrize("within", [False, True], ids=["other-segment", "same-segment"])
+@pytest.mark.parametrize("suffix", ["jsonl", "msgpack"])
+def test_one_id_of_two_events_is_named_and_equal_lines_and_stubs_are_none(
+    log: FileLog, writer: Writer, suffix: str, within: bool
+) -> None:
+    path = segment(log)
+    rows = [event for chunk in log.scan("t", path.name) for event in chunk.events if isinstance(event, RowLogged)]
+    codec, other = codec_for(path.name if within else f"_.{suffix}"), log.folder("t") / f"{'c' * 16}.{suffix}"
+    place = path if within else other
+
+    def add(*events: Event) -> None:
+        with place.open("ab") as file:
+            file.write(b"".join(map(codec.encode, events)))
+
+    add(rows[0], stub_of(rows[2]))
+    assert verify(log).ok
+    add(msgspec.structs.replace(rows[1], data={"n": 7}), msgspec.structs.replace(rows[1], data={"n": 8}))
+    report = verify(log)
+    assert not report.ok and not report.damaged
+    assert [found[0] for found in report.conflicting] == [rows[1].id]
+    assert report.conflicting[0][1] in {str(path), str(other)}
+    assert report.to_json()["conflicting"] == [{"event_id": rows[1].id, "path": report.conflicting[0][1]}]
+    assert f"two different events have the id {rows[1].id}: {report.conflicting[0][1]}" in str(report)
 
 
 def test_log_in_memory_and_no_log_are_ok(tmp_path: Path) -> None:

@@ -43,7 +43,8 @@ def replay(
 def verify(db: Db, quiet: Quiet = False, as_json: AsJson = False) -> None:
     """Check every line and asset of the log, and the tables against it.
 
-    Exit status 1 if anything is damaged. A torn last line, left by a killed process, is told but no damage.
+    Exit status 1 if anything is damaged, or if one id stands for two events. A torn last line, left by a killed
+    process, is told but no damage.
     """
     with opened_store(db, None, None) as (store, _):
         # The log by itself, then for the tables' sake: as they are, and made anew.

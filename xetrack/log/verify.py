@@ -6,6 +6,7 @@ a torn last line or a clock far ahead is worth telling, no more.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,12 +14,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from xetrack.errors import AssetNotFound, StorageError
 from xetrack.log.assets import StoredFile, digests_in
 from xetrack.log.clock import wall_us
-from xetrack.log.codec import MAX_LINE_BYTES, TOO_LONG, Damage, codec_for
+from xetrack.log.codec import MAX_LINE_BYTES, TOO_LONG, Damage, codec_for, jsonl
 from xetrack.log.events import (
     AssetAdded,
     AssetRemoved,
     Event,
     PayloadRedacted,
+    PayloadStub,
     RowLogged,
     UnknownEvent,
     ValueSet,
@@ -56,6 +58,8 @@ class VerifyReport:
         self.segments = 0
         self.events = 0
         self.damaged: list[Fault] = []
+        #: Ids that stand for two different events, each with a file that has another than a file before it.
+        self.conflicting: list[tuple[str, str]] = []
         #: Segments that the system would not read, or that are no files, and why. Without them nothing is said of
         #: tables, nor of which assets are named.
         self.unreadable: list[str] = []
@@ -76,7 +80,8 @@ class VerifyReport:
 
     @property
     def ok(self) -> bool:
-        return not (self.damaged or self.unreadable or self.assets_damaged or self.missing_assets or self.tables)
+        found = self.damaged or self.conflicting or self.unreadable
+        return not (found or self.assets_damaged or self.missing_assets or self.tables)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -84,6 +89,7 @@ class VerifyReport:
             "segments": self.segments,
             "events": self.events,
             "damaged": [fault._asdict() for fault in self.damaged],
+            "conflicting": [{"event_id": event_id, "path": path} for event_id, path in self.conflicting],
             "unreadable": self.unreadable,
             "torn": [fault._asdict() for fault in self.torn],
             "future_clocks": self.future_clocks,
@@ -100,6 +106,10 @@ class VerifyReport:
         for fault in self.damaged:
             named = f" (event {fault.event_id})" if fault.event_id else ""
             lines.append(f"damaged: {fault.path}, line {fault.line}{named}: {fault.reason}")
+        lines += [
+            f"two different events have the id {event_id}: {path} has another than is elsewhere"
+            for event_id, path in self.conflicting
+        ]
         lines += [f"unreadable: {said}" for said in self.unreadable]
         lines += [f"torn last line, not read: {fault.path}, line {fault.line}" for fault in self.torn]
         lines += [f"damaged asset: {path}" for path in self.assets_damaged]
@@ -125,19 +135,22 @@ def verify(log: Log, tables_check: Callable[[], list[str]] | None = None) -> Ver
     files = log.assets.files()
     assets = _AssetsNamed()
     for table in log.tables():
+        ids = _Ids()
         for segment in log.segments(table):
             report.segments += 1
             try:
-                _verify_segment(log, table, segment.name, report, assets)
+                _verify_segment(log, table, segment.name, report, assets, ids)
             except StorageError as error:
                 report.unreadable.append(error.summary)
+        if ids.again:
+            report.conflicting += ids.conflicting(log, table)
     _verify_assets(log, report, assets, files)
     if tables_check is not None and not report.unreadable:
         report.tables = tables_check()
     return report
 
 
-def _verify_segment(log: Log, table: str, name: str, report: VerifyReport, assets: _AssetsNamed) -> None:
+def _verify_segment(log: Log, table: str, name: str, report: VerifyReport, assets: _AssetsNamed, ids: _Ids) -> None:
     path = log.where(table, name)
     horizon = wall_us() + DAY_US
     position = line_count = 0
@@ -156,6 +169,7 @@ def _verify_segment(log: Log, table: str, name: str, report: VerifyReport, asset
             else:
                 unnamed += 1
         for event in chunk.events:
+            ids.note(event)
             assets.note(table, event)
             if event.clock > horizon:
                 report.future_clocks[path] = max(report.future_clocks.get(path, 0), event.clock)
@@ -192,6 +206,36 @@ def _event_id(log: Log, table: str, name: str, damage: Damage) -> str | None:
         return None
     found = _EVENT_ID.search(log.read(table, name, damage.offset, min(damage.length, _ID_WITHIN_BYTES)))
     return found[0].decode() if found else None
+
+
+class _Ids:
+    """Ids of a table's events, and those that came again: the same line may stand in two files for a while."""
+
+    def __init__(self) -> None:
+        self._seen = Frontier()
+        self.again = Frontier()
+
+    def note(self, event: Event) -> None:
+        writer, seq = split_id(event.id)
+        (self.again if self._seen.contains(writer, seq) else self._seen).add(writer, seq)
+
+    def conflicting(self, log: Log, table: str) -> Iterator[tuple[str, str]]:
+        """Of those that came again each that is two events, and the file of the second. Reads the log again.
+
+        A stub is equal to what it stands for.
+        """
+        known: dict[str, int] = {}
+        told: set[str] = set()
+        for segment in log.segments(table):
+            with contextlib.suppress(StorageError):  # told already
+                for chunk in log.scan(table, segment.name):
+                    for event in chunk.events:
+                        if not self.again.contains(*split_id(event.id)) or isinstance(event, PayloadStub):
+                            continue
+                        content = hash(jsonl.encode(event))
+                        if known.setdefault(event.id, content) != content and event.id not in told:
+                            told.add(event.id)
+                            yield event.id, log.where(table, segment.name)
 
 
 class _AssetsNamed:

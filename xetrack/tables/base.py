@@ -7,7 +7,7 @@ between ``begin`` and ``commit`` are one transaction, bookkeeping included.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 #: Row numbers of one microsecond: 2**SLOT_BITS. The first row of it takes the middle.
 SLOT_BITS = 11
 SLOTS = 1 << SLOT_BITS
+
+
+class ChangedElsewhere(Exception):  # a signal between rooms, never a user's error
+    """Another program took away what the tables had."""
 
 
 class Checkpoint(NamedTuple):
@@ -173,6 +177,10 @@ class Backend(Protocol):
     # reading
     def has(self, table: str) -> bool:
         """Whether the table is there."""
+        ...
+
+    def names(self, table: str) -> Collection[str]:
+        """Names of the columns that are there; none if the table is not."""
         ...
 
     def count(self, table: str, run: str | None = None) -> int: ...

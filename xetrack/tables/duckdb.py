@@ -143,6 +143,8 @@ class DuckdbTables(DuckdbReading, DuckdbBooks, Native):
 
         if isinstance(error, OSError):
             return "unwritable"
+        if own and isinstance(error, duckdb.ProgrammingError):
+            return "damaged"  # our statements fit the tables that we made
         # Names and values of the user's are in what it says of a wrong statement.
         if not isinstance(error, duckdb.Error) or isinstance(error, (duckdb.ProgrammingError, duckdb.DataError)):
             return None

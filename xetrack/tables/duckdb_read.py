@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -34,6 +34,9 @@ class DuckdbReading:
 
     def has(self, table: str) -> bool:
         return table in self.layers
+
+    def names(self, table: str) -> Collection[str]:
+        return self.layers[table].types if table in self.layers else ()
 
     def count(self, table: str, run: str | None = None) -> int:
         if run is None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from xetrack.errors import StorageFailed, TablesInUse, TablesWithoutLog
 from xetrack.log.log import Log
 from xetrack.tables import files
-from xetrack.tables.base import Ailment, Backend
+from xetrack.tables.base import Ailment, Backend, ChangedElsewhere
 from xetrack.tables.projector import Projector
 from xetrack.tables.sqlite import SqliteTables
 from xetrack.tables.sqlite_door import TablesConnection, open_for_users
@@ -282,6 +282,8 @@ def _remove(folder: str, pid: int) -> None:
 
 def diagnose(engine: Engine, error: Exception, *, own: bool = False) -> Ailment | None:
     """What ``Backend.diagnose`` of an engine says."""
+    if isinstance(error, ChangedElsewhere):
+        return "damaged"
     if engine == "sqlite":
         return SqliteTables.diagnose(error, own=own)
     from xetrack.tables.duckdb import DuckdbTables

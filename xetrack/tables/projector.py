@@ -20,7 +20,8 @@ from xetrack.log.log import FILLED_IN_NS, Log, SegmentInfo
 from xetrack.log.merged import OutOfOrder
 from xetrack.log.ranges import Frontier, RangeSet
 from xetrack.tables.apply import Pass
-from xetrack.tables.base import Backend, Checkpoint
+from xetrack.tables.base import Backend, ChangedElsewhere, Checkpoint
+from xetrack.tables.layout import FIXED, OVERFLOW
 from xetrack.tables.places import RebuildNeeded
 from xetrack.tables.state import LAYOUT, Settlement, TableState, settle
 
@@ -83,6 +84,8 @@ class Projector:
         is left is there for the next call.
         """
         segments = self.log.segments(table)
+        if limit_bytes is None and self.backend.changed_elsewhere():
+            self._memory.clear()  # what another program did to the tables is seen before they are read
         memory = self._memory.get(table)
         if memory is None or memory.state is None:
             memory = self._read(table)
@@ -168,6 +171,8 @@ class Projector:
                 memory.state = _decoder.decode(blob)
             except msgspec.DecodeError:
                 memory.state = TableState(layout=0)
+        if memory.state is not None and memory.state.layout == LAYOUT:
+            self._refuse_lacking(table, memory.state)
         for writer, (number, seqs) in self.backend.seen(table).items():
             memory.numbers[writer] = number
             memory.seen.ranges[writer] = RangeSet.parse(seqs)
@@ -176,6 +181,12 @@ class Projector:
         if memory.state is not None:
             self.log.clock.witness(memory.state.last_clock)
         return memory
+
+    def _refuse_lacking(self, table: str, state: TableState) -> None:
+        stored = (column.name if column.stored else OVERFLOW for column in state.columns)
+        lacking = {*FIXED, *stored}.difference(self.backend.names(table))
+        if lacking:
+            raise ChangedElsewhere(f"the table {table!r} lacks {', '.join(sorted(lacking))}")
 
     def _forget(self, table: str) -> None:
         self.backend.forget(table)

@@ -256,11 +256,8 @@ class SqliteTables(SqliteReading):
     def add_column(self, table: str, column: Column) -> None:
         if column.stored:
             self.conn.run(f"ALTER TABLE {quote(table)} ADD COLUMN {quote(column.name)} {DECLARED[column.type]}")
-        elif OVERFLOW not in self._physical(table):
+        elif OVERFLOW not in self.names(table):
             self.conn.run(f"ALTER TABLE {quote(table)} ADD COLUMN {OVERFLOW} JSON")
-
-    def _physical(self, table: str) -> list[str]:
-        return [row[1] for row in self.conn.run(f"PRAGMA table_info({quote(table)})")]
 
     def reshape(self, table: str, old: Sequence[Column], new: Sequence[Column]) -> None:
         names = {column.key: column.name for column in old if column.stored}
@@ -269,7 +266,7 @@ class SqliteTables(SqliteReading):
             if column.stored and column.key in names:
                 target.append(quote(column.name))
                 source.append(quote(names[column.key]))
-        if OVERFLOW in self._physical(table):
+        if OVERFLOW in self.names(table):
             target.append(OVERFLOW)
             source.append(OVERFLOW)
         aside = "_xetrack_aside"

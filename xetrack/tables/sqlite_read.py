@@ -42,6 +42,9 @@ class SqliteReading:
     def has(self, table: str) -> bool:
         return self._kind(table) == "table"
 
+    def names(self, table: str) -> list[str]:
+        return [row[1] for row in self.conn.run(f"PRAGMA {self.schema}.table_info({quote(table)})")]
+
     def count(self, table: str, run: str | None = None) -> int:
         where, values = _of_run(run)
         return int(self.conn.run(f"SELECT count(*) FROM {quote(table)}{where}", values).fetchone()[0])
