@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from tests.faults import NO_FILES
 from xetrack.errors import DiskFull, FormatTooNew, InvalidTable, NotAStore, PermissionDenied, StorageError
-from xetrack.log import log as log_module
 from xetrack.log import merged as merged_module
+from xetrack.log import scan as scan_module
 from xetrack.log.codec import Codec, jsonl, msgpack
 from xetrack.log.events import Event, RowLogged, WriterStarted, event_key
 from xetrack.log.hints import hint_of
@@ -233,7 +233,7 @@ def test_store_without_its_file_reads_and_gets_it_back_with_the_next_event(log: 
 def test_scan_gives_every_event_once_whatever_the_chunks(
     log: FileLog, monkeypatch: pytest.MonkeyPatch, codec: Codec, chunk_bytes: int
 ) -> None:
-    monkeypatch.setattr(log_module, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(scan_module, "CHUNK_BYTES", chunk_bytes)
     events: list[Event] = [row(NAMES[0], seq, seq, text="x" * (seq * 40 % 700)) for seq in range(30)]
     lines = put(log, f"{NAMES[0]}{codec.suffix}", events, codec)
     chunks = list(log.scan("t", f"{NAMES[0]}{codec.suffix}"))
@@ -254,7 +254,7 @@ def test_scan_gives_every_event_once_whatever_the_chunks(
 def test_undecoded_lines_are_those_of_the_segment_whatever_the_pieces(
     log: FileLog, monkeypatch: pytest.MonkeyPatch, piece_bytes: int, where: str
 ) -> None:
-    monkeypatch.setattr(log_module, "_LINE_END_WITHIN", 90)
+    monkeypatch.setattr(scan_module, "_LINE_END_WITHIN", 90)
     name = f"{NAMES[0]}.jsonl"
     lines = put(log, name, [row(NAMES[0], seq, seq, text="x" * (seq * 40 % 700)) for seq in range(60)])
     torn = lines[:50]
@@ -279,7 +279,7 @@ def test_undecoded_lines_are_those_of_the_segment_whatever_the_pieces(
 def test_scan_ends_where_the_segment_did_when_it_began(
     log: FileLog, monkeypatch: pytest.MonkeyPatch, codec: Codec
 ) -> None:
-    monkeypatch.setattr(log_module, "CHUNK_BYTES", 200)
+    monkeypatch.setattr(scan_module, "CHUNK_BYTES", 200)
     name = f"{NAMES[0]}{codec.suffix}"
     put(log, name, [row(NAMES[0], seq, seq) for seq in range(30)], codec)
     read = []
@@ -297,7 +297,7 @@ def test_scan_ends_where_the_segment_did_when_it_began(
 def test_damage_is_told_by_its_place_in_the_file_whatever_the_chunks(
     log: FileLog, monkeypatch: pytest.MonkeyPatch, codec: Codec, chunk_bytes: int
 ) -> None:
-    monkeypatch.setattr(log_module, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(scan_module, "CHUNK_BYTES", chunk_bytes)
     events: list[Event] = [row(NAMES[0], seq, seq) for seq in range(12)]
     name = f"{NAMES[0]}{codec.suffix}"
     lines = bytearray(put(log, name, events, codec))
@@ -324,7 +324,7 @@ def test_torn_last_line_is_skipped_until_it_is_whole(log: FileLog) -> None:
 
 
 def test_compressed_pack_reads_as_the_lines_it_holds(log: FileLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_module, "CHUNK_BYTES", 400)
+    monkeypatch.setattr(scan_module, "CHUNK_BYTES", 400)
     events: list[Event] = [row(NAMES[seq % 3], seq, seq, text=str(seq) * 30) for seq in range(200)]
     name = f"{'ab' * 32}.jsonl.zst"
     lines = put(log, name, events)
@@ -431,7 +431,7 @@ def test_merged_is_all_events_in_total_order(
         written += own[skipped:]
         assert len(lines) >= begins[f"{name}.jsonl"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(log_module, "CHUNK_BYTES", chunk_bytes)
+        patch.setattr(scan_module, "CHUNK_BYTES", chunk_bytes)
         patch.setattr(merged_module, "_FEW", few)
         runs = list(log.merged("t", begins))
     assert [event for run in runs for event in run.events] == sorted(written, key=event_key)
@@ -469,7 +469,7 @@ def test_duplicates_are_given_as_often_as_they_stand_there(log: FileLog) -> None
 def test_long_segment_out_of_order_is_noticed_and_sorted_the_next_time(
     log: FileLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_module, "CHUNK_BYTES", 300)
+    monkeypatch.setattr(scan_module, "CHUNK_BYTES", 300)
     events: list[Event] = [row(NAMES[0], seq, (seq * 7) % 50) for seq in range(50)]
     put(log, f"{NAMES[0]}.jsonl", events)
     put(log, f"{NAMES[1]}.jsonl", [row(NAMES[1], seq, seq) for seq in range(50)])

@@ -14,8 +14,9 @@ from tests.strategies import segments, signed
 from xetrack.errors import InvalidTable, StorageError
 from xetrack.log import codec
 from xetrack.log import events as ev
-from xetrack.log.log import CHUNK_BYTES, FileLog
+from xetrack.log.log import FileLog
 from xetrack.log.packs import all_lines, draft_pack, drafted, id_of, lines_of, same_until
+from xetrack.log.scan import CHUNK_BYTES
 
 WRITER = "k4w7aq2mzb3xn5ty"
 

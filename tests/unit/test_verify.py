@@ -19,9 +19,10 @@ from xetrack.log import verify as verify_module
 from xetrack.log.clock import wall_us
 from xetrack.log.codec import codec_for, jsonl
 from xetrack.log.events import AssetAdded, AssetRemoved, Event, RowLogged
-from xetrack.log.log import Chunk, FileLog
+from xetrack.log.log import FileLog
 from xetrack.log.memory import MemoryLog
 from xetrack.log.redaction import stub_of
+from xetrack.log.scan import Chunk
 from xetrack.log.segment import Writer
 from xetrack.log.verify import verify
 

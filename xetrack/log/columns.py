@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-    from xetrack.log.log import Chunk
+    from xetrack.log.scan import Chunk
 
 #: Fewer lines are decoded as soon as they are made columns, a query of DuckDB's each.
 MIN_LINES = 2000

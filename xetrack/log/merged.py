@@ -17,7 +17,8 @@ from xetrack.log.events import Event, event_key
 
 if TYPE_CHECKING:
     from xetrack.log.columns import Columns, Parser
-    from xetrack.log.log import Chunk, Log
+    from xetrack.log.log import Log
+    from xetrack.log.scan import Chunk
 
 #: With so few segments it costs more to ask for their first readings than to open them all.
 _FEW = 8
@@ -222,7 +223,7 @@ def in_order(events: list[Event]) -> list[Event]:
 
 def _as_one(chunks: Iterator[Chunk], offset: int) -> Iterator[Chunk]:
     """All chunks as a single one, for a segment that is not in order."""
-    from xetrack.log.log import Chunk
+    from xetrack.log.scan import Chunk
 
     read = list(chunks)
     if read:

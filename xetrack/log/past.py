@@ -19,8 +19,9 @@ from xetrack.log.assets import Assets, StoredFile
 from xetrack.log.clock import Clock
 from xetrack.log.codec import codec_for, jsonl
 from xetrack.log.events import Event, PayloadRedacted, event_key
-from xetrack.log.log import Chunk, Log, SegmentInfo
+from xetrack.log.log import Log, SegmentInfo
 from xetrack.log.packs import all_lines
+from xetrack.log.scan import Chunk
 from xetrack.log.segment import Writer
 
 #: A place in the total order: reading, writer, seq.

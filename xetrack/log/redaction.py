@@ -21,10 +21,11 @@ from xetrack.errors import storage_error
 from xetrack.log.codec import MAX_LINE_BYTES, codec_for, jsonl
 from xetrack.log.events import Event, PayloadStub, split_id
 from xetrack.log.finished import is_finished
-from xetrack.log.log import Chunk, FileLog, Log
+from xetrack.log.log import FileLog, Log
 from xetrack.log.names import is_pack, is_segment_name
 from xetrack.log.packs import lines_in
 from xetrack.log.ranges import Frontier
+from xetrack.log.scan import Chunk
 from xetrack.log.segment import sync_folder
 
 _ID = re.compile(rb"([a-z2-7]{16})-([0-9]{1,15})")
