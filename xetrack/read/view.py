@@ -45,7 +45,10 @@ class TableView:
 
     @property
     def conn(self) -> TablesConnection | DuckdbConnection:
-        """A read-only connection that sees everything logged before each query."""
+        """A read-only connection that sees everything logged before each query.
+
+        For one thread at a time, and not while another one forks: ``sql`` of a reader may be called by any.
+        """
         conn = self._table.connection()
         conn.owner = self  # one that nobody else holds must not close under it
         return conn
