@@ -27,7 +27,7 @@ from xetrack.log.events import (
     split_id,
 )
 from xetrack.log.names import is_pack
-from xetrack.log.ranges import Frontier
+from xetrack.log.ranges import Frontier, RangeSet
 
 if TYPE_CHECKING:
     from xetrack.log.log import Log
@@ -168,8 +168,8 @@ def _verify_segment(log: Log, table: str, name: str, report: VerifyReport, asset
                 damaged.append(damage)
             else:
                 unnamed += 1
+        ids.note(chunk.events)
         for event in chunk.events:
-            ids.note(event)
             assets.note(table, event)
             if event.clock > horizon:
                 report.future_clocks[path] = max(report.future_clocks.get(path, 0), event.clock)
@@ -215,9 +215,17 @@ class _Ids:
         self._seen = Frontier()
         self.again = Frontier()
 
-    def note(self, event: Event) -> None:
-        writer, seq = split_id(event.id)
-        (self.again if self._seen.contains(writer, seq) else self._seen).add(writer, seq)
+    def note(self, events: list[Event]) -> None:
+        if not events:
+            return
+        writer, first = split_id(events[0].id)
+        seqs = self._seen.ranges.setdefault(writer, RangeSet())
+        if first > seqs.last and [e.id for e in events] == [f"{writer}-{first + n}" for n in range(len(events))]:
+            seqs.add_range(first, first + len(events) - 1)  # as a writer wrote them
+            return
+        for event in events:
+            writer, seq = split_id(event.id)
+            (self.again if self._seen.contains(writer, seq) else self._seen).add(writer, seq)
 
     def conflicting(self, log: Log, table: str) -> Iterator[tuple[str, str]]:
         """Of those that came again each that is two events, and the file of the second. Reads the log again.
