@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from tests.strategies import signed
 from xetrack import Reader, Tracker
 from xetrack.config import Settings
 from xetrack.errors import ColumnNotFound, ForeignFile, ReadOnlyTables, RunNotFound, StorageFailed, TablesWithoutLog
@@ -67,6 +68,56 @@ def test_digits_of_more_than_python_reads_are_text(db: str, engine: str, tracker
     frame = table.frame()
     assert frame["y"].tolist()[2] == 1 and digits in frame["l"].tolist()[1] and "..." in str(frame)
     assert digits in Reader(db).history(column="x")["new"].tolist()
+
+
+def _foreign(db: str, *lines: str) -> None:
+    """A segment by some other writer, whose lines check."""
+    path = Path(db + ".events") / "default" / f"{'k' * 16}.jsonl"
+    path.write_bytes(b"".join(signed(line.encode()) + b"\n" for line in lines))
+
+
+@pytest.mark.parametrize("beside", [1.5, "t", 3, None])
+@pytest.mark.parametrize("number", [2**63, -(2**64), 10**400])
+def test_whole_numbers_without_their_tag_are_whole(
+    db: str, engine: str, tracker: Tracker, number: int, beside: Any
+) -> None:
+    tracker.log({"x": beside})
+    _foreign(
+        db,
+        f'{{"kind":"row.logged","id":"{"k" * 16}-1","clock":1794000000000001,"run":"r","data":{{"x":{number}}}}}',
+        f'{{"kind":"value.set","id":"{"k" * 16}-2","clock":1794000000000002,"run":"r","key":"z","value":{number},'
+        f'"seen":{{"{"k" * 16}":"1"}}}}',
+    )
+    (found,) = opened(db, engine).table("default").records("r")
+    assert found["x"] == (str(number) if isinstance(beside, (float, str)) else number) and found["z"] == number
+
+
+@pytest.mark.parametrize("value", [1.5, math.inf, math.nan, 1, True, 2**60, 2**70, 10**50, "t"])
+@pytest.mark.parametrize("number", [10**400, -(10**400), 1e308, math.inf])
+def test_a_number_that_no_cell_holds_is_not_found(
+    db: str, engine: Engine, tracker: Tracker, value: Any, number: float
+) -> None:
+    tracker.log({"x": value})
+    assert Reader(db, engine=engine).set_where("y", 1, "x", number) == (value == number)
+
+
+def test_events_of_a_writer_whose_clock_goes_back_are_known_by_their_ids(
+    db: str, engine: str, tracker: Tracker
+) -> None:
+    tracker.log({"a": 0})
+    clocks = [9, 1, 3, 2, 10]
+    _foreign(
+        db,
+        *(
+            f'{{"kind":"row.logged","id":"{"k" * 16}-{seq}","clock":{1794000000000000 + clock},"run":"r",'
+            f'"data":{{"a":{seq}}}}}'
+            for seq, clock in enumerate(clocks)
+        ),
+        f'{{"kind":"value.set","id":"{"k" * 16}-5","clock":1794000000000020,"rows":{{"{"k" * 16}":"0,2"}},'
+        f'"key":"z","value":1,"seen":{{"{"k" * 16}":"0-4"}}}}',
+    )
+    rows = opened(db, engine).table("default").records("r")
+    assert [(row["a"], row["z"]) for row in rows] == [(1, None), (3, None), (2, 1), (0, 1), (4, None)]
 
 
 @pytest.mark.parametrize("change", ["DROP TABLE {table}", "ALTER TABLE {table} DROP COLUMN n"])

@@ -140,7 +140,20 @@ def _as_int(wire: Any) -> int:
 def _as_bigint(wire: Any) -> int | str:
     if type(wire) is dict and flag(wire) == BIGINT:
         return str(wire["$int"])
-    return int(_number(wire))
+    value = int(_number(wire))
+    return str(value) if _int_flag(value) == BIGINT else value  # some other writer's, without the tag
+
+
+def is_beyond_floats(wire: Any) -> bool:
+    """Whether a number is whole, and larger than any float but infinity."""
+    digits = wire["$int"] if type(wire) is dict and _scalar_tag(wire) == "$int" else ""
+    if len(digits) > 400:
+        return True
+    try:
+        float(_number(wire))
+    except OverflowError:
+        return True
+    return False
 
 
 def _as_float(wire: Any) -> float | None:

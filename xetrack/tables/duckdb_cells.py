@@ -28,7 +28,7 @@ SQL_TYPES = {
     "json": "JSON",
     "asset": "VARCHAR",
 }
-_HUGEST = 2**127 - 1
+HUGEST = 2**127 - 1
 
 
 class DoesNotFit(Exception):  # a signal between two rooms, never a user's error
@@ -53,7 +53,7 @@ def duckdb_cell(wire: Any, kind: str, sql_type: str) -> Any:
     if kind == "bigint":
         if sql_type == "VARCHAR":
             return str(made)
-        if isinstance(made, str) and len(made) > 41 or abs(int(made)) > _HUGEST:
+        if isinstance(made, str) and len(made) > 41 or abs(int(made)) > HUGEST:
             raise DoesNotFit
         return int(made)
     if kind == "datetime" and sql_type == "TIMESTAMP":

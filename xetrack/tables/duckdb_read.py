@@ -9,7 +9,7 @@ import msgspec
 
 from xetrack.log.values import decode
 from xetrack.tables.base import Selection
-from xetrack.tables.duckdb_cells import SQL_TYPES, DoesNotFit, duckdb_cell, series
+from xetrack.tables.duckdb_cells import HUGEST, SQL_TYPES, DoesNotFit, duckdb_cell, series
 from xetrack.tables.duckdb_door import refuse_writes
 from xetrack.tables.duckdb_file import registered
 from xetrack.tables.duckdb_layers import ROW, Layers
@@ -235,6 +235,8 @@ def _equals(name: str, sql_type: str, kind: str, wire: Any) -> tuple[str, list[A
                 return "false", []
             if sql_type == "VARCHAR":
                 return f"{name}=?", [str(int(number))]
+            if abs(int(number)) > HUGEST:
+                return "false", []
             return f"CAST({name} AS HUGEINT)=CAST(? AS HUGEINT)", [str(int(number))]
         return f"{name}=CAST(? AS {sql_type})", [duckdb_cell(wire, kind, sql_type)]
     except DoesNotFit:

@@ -30,6 +30,7 @@ from xetrack.log.cells import (
     TEXT,
     cell,
     flag,
+    is_beyond_floats,
 )
 from xetrack.tables.layout import Column
 
@@ -112,7 +113,7 @@ def comparable(kind: str, wire: Any) -> str:
     """The cell type in which a value is compared with a column of type ``kind``; text where no cell can be equal."""
     mask = flag(wire)
     if kind in ("bool", "int", "bigint", "float"):
-        if not mask & _NUMBER:
+        if not mask & _NUMBER or (kind == "float" and is_beyond_floats(wire)):
             return "text"
         if kind != "float" and mask & (FLOAT | NONFINITE):
             return "float"
