@@ -1,10 +1,11 @@
-"""Forks wait until no other thread is at the tables.
+"""Forks wait until no other thread is at the tables, and threads of the package's own rest meanwhile.
 
 A child would inherit the locks of SQLite, and never see them go.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import threading
@@ -14,6 +15,8 @@ from typing import Any, Protocol
 
 #: How long a fork waits for other threads to finish what they do with tables.
 _WAIT_S = 10.0
+#: Longer than any fork takes, with what its hooks wait for.
+REST_S = 60.0
 
 
 class Locked(Protocol):
@@ -28,6 +31,33 @@ class Locked(Protocol):
 #: By number and not a set: its ``valuerefs`` is a copy, which no other thread changes while it is gone through.
 _all: weakref.WeakValueDictionary[int, Locked] = weakref.WeakValueDictionary()
 _numbers = itertools.count()
+
+
+class Rests:
+    """Threads that want a room's own thread to rest, as they fork. True while there is one.
+
+    A hook can lose its end to an exception of a signal handler, which Python swallows: a rest is over after a minute.
+    """
+
+    def __init__(self) -> None:
+        # Each operation on it is atomic: a hook must not wait for a lock that the forking thread may hold.
+        self._entries: list[tuple[int, float]] = []
+
+    def __bool__(self) -> bool:
+        now_s = time.monotonic()
+        return any(until_s > now_s for _, until_s in self._entries)
+
+    def begin(self, for_s: float = REST_S) -> None:
+        self._entries.append((threading.get_ident(), time.monotonic() + for_s))
+
+    def end(self) -> None:
+        """Of the last one that this thread began."""
+        now_s, own = time.monotonic(), threading.get_ident()
+        entries = list(self._entries)
+        over = [entry for entry in entries if entry[1] <= now_s]
+        for entry in [*over, *[entry for entry in entries if entry[0] == own and entry not in over][-1:]]:
+            with contextlib.suppress(ValueError):  # another thread found it to be over, too
+                self._entries.remove(entry)
 
 
 class _Forking(threading.local):

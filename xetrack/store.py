@@ -230,16 +230,25 @@ class Store:
         """Apply everything that was logged to any table before this call."""
         with self.locked():
             for name in self._all_tables(engine):
-                self.catch_up_table(name, engine)
+                self.catch_up_table(name, engine, noticed=True)
 
     def _all_tables(self, engine: str | None) -> list[str]:
         known = self.keeper(engine).guarded(Projector.known_tables)
         return list(dict.fromkeys([*self.log.tables(), *known]))
 
-    def catch_up_table(self, table: str, engine: str | None = None) -> None:
-        """Apply everything that was logged to one table before this call."""
+    def catch_up_table(self, table: str, engine: str | None = None, *, noticed: bool = False) -> None:
+        """Apply everything that was logged to one table before this call.
+
+        ``noticed`` says that ``Projector.notice`` was just called.
+        """
+
+        def act(projector: Projector) -> None:
+            if not noticed:
+                projector.notice()
+            projector.catch_up(table)
+
         self.log.look(table)
-        self.keeper(engine).guarded(lambda projector: projector.catch_up(table))
+        self.keeper(engine).guarded(act)
 
     def keep_up(self, table: str, wanted: Callable[[], bool], limit_bytes: int) -> bool:
         """Apply some of what was logged, if it is still ``wanted``; tell if there was any."""

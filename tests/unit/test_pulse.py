@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from xetrack import Reader, Tracker
+from xetrack.forks import Rests
 from xetrack.track import pulse
 
 
@@ -216,6 +217,26 @@ fork()
 print(before, beside, threading.active_count())
 tracker.close()
 """
+
+
+def test_a_rest_is_over_for_each_thread_by_itself_and_in_time_where_its_end_got_lost() -> None:
+    rests = Rests()
+    rests.begin()
+    rests.begin()
+    other = threading.Thread(target=rests.end)
+    other.start()
+    other.join()
+    rests.end()
+    assert rests
+    rests.end()
+    rests.end()
+    assert not rests
+    rests.begin(0.0)  # an exception of a signal handler came instead of its end
+    assert not rests
+    rests.begin()
+    assert rests
+    rests.end()
+    assert not rests
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")

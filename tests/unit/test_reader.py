@@ -251,12 +251,12 @@ def test_rows_that_a_change_has_chosen_stay_those_when_the_tables_are_made_anew_
         tracker.set_value("note", "a")
         caught_up, times = Store.catch_up_table, []
 
-        def arriving(store: Store, table: str, engine: str | None = None) -> None:
+        def arriving(store: Store, table: str, engine: str | None = None, *, noticed: bool = False) -> None:
             times.append(table)
             if len(times) == moment:
                 shutil.copytree(tmp_path / "early.db.events", f"{db}.events", dirs_exist_ok=True)
                 Path(db).unlink(missing_ok=True)
-            caught_up(store, table, engine)
+            caught_up(store, table, engine, noticed=noticed)
 
         Reader(db).protect("guarded")
         monkeypatch.setattr(Store, "catch_up_table", arriving)

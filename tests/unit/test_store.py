@@ -454,6 +454,19 @@ def test_open_reader_sees_that_another_program_dropped_a_table(db: Path) -> None
     assert reader.sql("SELECT count(*) AS n FROM events")["n"].tolist() == [5]
 
 
+def test_connection_whose_tables_were_made_anew_says_so(db: Path) -> None:
+    with Tracker(str(db)) as tracker:
+        held = tracker.conn
+        assert held.execute("SELECT count(*) FROM events").fetchall() == [(5,)]
+        with contextlib.closing(sqlite3.connect(db)) as conn:
+            conn.execute('DROP TABLE "default"')
+        tracker.log({"x": 5})
+        for _ in range(2):
+            with pytest.raises(StorageFailed, match="this connection has the old ones"):
+                held.execute("SELECT count(*) FROM events")
+        assert tracker.conn.execute("SELECT count(*) FROM events").fetchall() == [(6,)]
+
+
 def test_wrong_statement_is_neither_damage_nor_a_failing_disk(db: Path) -> None:
     values(db)
     error = sqlite3.OperationalError('near "FORM": syntax error')

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from xetrack.errors import AssetNotFound, StorageError
 from xetrack.log.assets import StoredFile, digests_in
 from xetrack.log.clock import wall_us
-from xetrack.log.codec import MAX_LINE_BYTES, TOO_LONG, Damage, codec_for, jsonl
+from xetrack.log.codec import MAX_LINE_BYTES, TOO_LONG, Damage, codec_for
 from xetrack.log.events import (
     AssetAdded,
     AssetRemoved,
@@ -27,6 +27,7 @@ from xetrack.log.events import (
     split_id,
 )
 from xetrack.log.names import is_pack
+from xetrack.log.packs import lines_of
 from xetrack.log.ranges import Frontier, RangeSet
 
 if TYPE_CHECKING:
@@ -58,8 +59,8 @@ class VerifyReport:
         self.segments = 0
         self.events = 0
         self.damaged: list[Fault] = []
-        #: Ids that stand for two different events, each with a file that has another than a file before it.
-        self.conflicting: list[tuple[str, str]] = []
+        #: Ids that stand for two different events, each with the files that have the one and the other.
+        self.conflicting: list[tuple[str, str, str]] = []
         #: Segments that the system would not read, or that are no files, and why. Without them nothing is said of
         #: tables, nor of which assets are named.
         self.unreadable: list[str] = []
@@ -89,7 +90,7 @@ class VerifyReport:
             "segments": self.segments,
             "events": self.events,
             "damaged": [fault._asdict() for fault in self.damaged],
-            "conflicting": [{"event_id": event_id, "path": path} for event_id, path in self.conflicting],
+            "conflicting": [{"event_id": found[0], "paths": list(found[1:])} for found in self.conflicting],
             "unreadable": self.unreadable,
             "torn": [fault._asdict() for fault in self.torn],
             "future_clocks": self.future_clocks,
@@ -107,8 +108,8 @@ class VerifyReport:
             named = f" (event {fault.event_id})" if fault.event_id else ""
             lines.append(f"damaged: {fault.path}, line {fault.line}{named}: {fault.reason}")
         lines += [
-            f"two different events have the id {event_id}: {path} has another than is elsewhere"
-            for event_id, path in self.conflicting
+            f"two different events have the id {event_id}: one is in {first}, another in {second}"
+            for event_id, first, second in self.conflicting
         ]
         lines += [f"unreadable: {said}" for said in self.unreadable]
         lines += [f"torn last line, not read: {fault.path}, line {fault.line}" for fault in self.torn]
@@ -227,23 +228,26 @@ class _Ids:
             writer, seq = split_id(event.id)
             (self.again if self._seen.contains(writer, seq) else self._seen).add(writer, seq)
 
-    def conflicting(self, log: Log, table: str) -> Iterator[tuple[str, str]]:
-        """Of those that came again each that is two events, and the file of the second. Reads the log again.
+    def conflicting(self, log: Log, table: str) -> Iterator[tuple[str, str, str]]:
+        """Of those that came again each that is two events, and the files of both. Reads the log again.
 
-        A stub is equal to what it stands for.
+        Lines are held against each other as a merge does it: a stub is equal to what it stands for.
         """
-        known: dict[str, int] = {}
+        known: dict[str, tuple[int, str]] = {}
         told: set[str] = set()
         for segment in log.segments(table):
             with contextlib.suppress(StorageError):  # told already
+                path = log.where(table, segment.name)
                 for chunk in log.scan(table, segment.name):
-                    for event in chunk.events:
+                    lines = lines_of(chunk.raw, segment.name, chunk.events, chunk.damaged, chunk.start)
+                    for event, line in zip(chunk.events, lines, strict=False):
                         if not self.again.contains(*split_id(event.id)) or isinstance(event, PayloadStub):
                             continue
-                        content = hash(jsonl.encode(event))
-                        if known.setdefault(event.id, content) != content and event.id not in told:
+                        content = hash(line)
+                        first, where = known.setdefault(event.id, (content, path))
+                        if first != content and event.id not in told:
                             told.add(event.id)
-                            yield event.id, log.where(table, segment.name)
+                            yield event.id, where, path
 
 
 class _AssetsNamed:

@@ -47,7 +47,10 @@ class TableView:
     def conn(self) -> TablesConnection | DuckdbConnection:
         """A read-only connection that sees everything logged before each query.
 
-        For one thread at a time, and not while another one forks: ``sql`` of a reader may be called by any.
+        For one thread at a time, and not while another one forks; several may call ``Reader.sql``.
+
+        Raises:
+            StorageFailed: at a statement, after damaged tables were put aside: take the connection again.
         """
         conn = self._table.connection()
         conn.owner = self  # one that nobody else holds must not close under it

@@ -206,7 +206,7 @@ class Keeper:
         users: Any = None if self._users is None else self._users()
         if isinstance(backend, SqliteTables):
             if users is None:
-                users = open_for_users(self.path(), catch_up)
+                users = self._for_users(catch_up)
         elif users is None or users.closed:
             from xetrack.tables.duckdb_door import DuckdbConnection
 
@@ -214,6 +214,18 @@ class Keeper:
         self._users = weakref.ref(users)
         found: TablesConnection | DuckdbConnection = users
         return found
+
+    def _for_users(self, catch_up: Callable[[], None]) -> TablesConnection:
+        path = self.path()
+
+        def caught_up() -> None:
+            catch_up()
+            if self.path() != path or _inode(path) not in (inode, None):
+                raise StorageFailed(path, "it was made anew, and this connection has the old ones: take another")
+
+        users = open_for_users(path, caught_up)
+        inode = _inode(path)
+        return users
 
     def publish(self, catch_up: Callable[[], None], *, always: bool = False) -> None:
         """Let other SQL clients see the rows, if that is cheap or ``always``."""
@@ -263,7 +275,7 @@ class Keeper:
         if self._backend is not None:
             self._backend.close()
         if self.engine == "sqlite":
-            # A user may hold the connection: it goes on showing the old file, a fresh one shows the new.
+            # A user may hold the connection to the old file, which says so; a fresh one shows the new.
             self._users = None
         self._backend = self._projector = None
 

@@ -51,24 +51,21 @@ class Projector:
 
     def state(self, table: str) -> TableState:
         """The state after the last catch-up; an empty one for a table without events."""
-        memory = self._memory.get(table)
-        return memory.state if memory and memory.state else TableState()
+        return self._known(table).state or TableState()
 
     def frontier(self, table: str) -> Frontier:
         """Ids of all events of the table that were read: what a mutation may reach (law 6)."""
-        memory = self._memory.get(table)
-        return memory.seen if memory else Frontier()
+        return self._known(table).seen
 
     def damaged(self, table: str) -> int:
-        memory = self._memory.get(table)
-        return sum(checkpoint.damaged for checkpoint in memory.checkpoints.values()) if memory else 0
+        return sum(checkpoint.damaged for checkpoint in self._known(table).checkpoints.values())
 
     def ids_of(self, table: str, rows: list[int]) -> Frontier:
         """Event ids of the rows numbered ``rows``."""
         found, wanted = Frontier(), set(rows)
         if not rows:
             return found
-        writers = {number: writer for writer, number in self._memory[table].numbers.items()}
+        writers = {number: writer for writer, number in self._known(table).numbers.items()}
         for block in self.backend.blocks(table, min(rows), max(rows)):
             for row, seq in zip(block.rows, block.seqs, strict=True):
                 if row in wanted:
@@ -77,6 +74,11 @@ class Projector:
 
     # keeping up
 
+    def notice(self) -> None:
+        """Forget what another program may have changed, so that it is seen before anything is read from the tables."""
+        if self.backend.changed_elsewhere():
+            self._memory.clear()
+
     def catch_up(self, table: str, *, limit_bytes: int | None = None) -> bool:
         """Apply all that was logged to the table before this call; tell whether anything was new.
 
@@ -84,8 +86,6 @@ class Projector:
         is left is there for the next call.
         """
         segments = self.log.segments(table)
-        if limit_bytes is None and self.backend.changed_elsewhere():
-            self._memory.clear()  # what another program did to the tables is seen before they are read
         memory = self._memory.get(table)
         if memory is None or memory.state is None:
             memory = self._read(table)
@@ -94,9 +94,8 @@ class Projector:
         if memory.state is None and not segments:
             return False
         with self._transaction(large=memory.state is None):
-            if self.backend.changed_elsewhere():
-                self._memory.clear()
-                memory = self._load(table)
+            self.notice()
+            memory = self._known(table)
             # Others may have read further while this waited: with the old list their segments would seem to be gone.
             segments = self._listed(table, memory.checkpoints)
             if memory.state is None or memory.state.layout != LAYOUT:
@@ -120,8 +119,7 @@ class Projector:
 
     def read_so_far(self, table: str) -> list[SegmentInfo]:
         """The segments of the table, each as long as it has been read."""
-        memory = self._memory.get(table)
-        checkpoints = memory.checkpoints if memory else {}
+        checkpoints = self._known(table).checkpoints
         return [SegmentInfo(name, point.offset, point.mtime_ns, point.inode) for name, point in checkpoints.items()]
 
     def replay_as_read(self, table: str, segments: list[SegmentInfo]) -> None:
@@ -131,13 +129,12 @@ class Projector:
 
     def refresh(self, table: str) -> None:
         """Know the table as it is in the view that the backend is reading, whoever wrote it."""
-        if self.backend.changed_elsewhere():
-            self._memory.clear()
-        if table not in self._memory:
-            self._load(table)
+        self.notice()
+        self._known(table)
 
     def known_tables(self) -> list[str]:
-        """Tables that the database has, whether or not the log still has them."""
+        """Tables that the database has, whether or not the log still has them. Calls ``notice``."""
+        self.notice()
         return sorted(self.backend.states())
 
     @contextmanager
@@ -157,6 +154,10 @@ class Projector:
         finally:
             if collecting:
                 gc.enable()
+
+    def _known(self, table: str) -> _Memory:
+        """The bookkeeping as this process knows it; read where it was forgotten."""
+        return self._memory.get(table) or self._load(table)
 
     def _read(self, table: str) -> _Memory:
         """The bookkeeping as it was at one moment, without keeping anybody from writing."""

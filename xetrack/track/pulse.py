@@ -19,9 +19,9 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING
 
-import xetrack.forks  # noqa: F401  # its hook comes first, so that the locks are taken once this thread rests
 from xetrack.config import handles_signals
 from xetrack.errors import XetrackError
+from xetrack.forks import REST_S, Rests  # whose hook comes first, so that the locks are taken once this thread rests
 
 if TYPE_CHECKING:
     from xetrack.track.session import Session
@@ -48,8 +48,8 @@ class Pulse:
         self._changed = threading.Condition(threading.RLock())
         self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
         self._thread: threading.Thread | None = None
-        #: Who wants no thread: forks, of several threads or one in the middle of another, and the end of the program.
-        self._resting = 0
+        #: Forks, of several threads or one in the middle of another, and the end of the program.
+        self._resting = Rests()
         self._tables_due_s = 0.0
         #: What is to be called at the time beside it; and when the thread wakes by itself.
         self._soon: set[Callable[[], None]] = set()
@@ -173,10 +173,13 @@ class Pulse:
 
     # -- forks
 
-    def rest(self) -> None:
-        """No thread from here on. A child that is forked then gets no lock that nobody would ever give back."""
+    def rest(self, for_s: float = REST_S) -> None:
+        """No thread until ``go_on``, or for so long.
+
+        A child that is forked then gets no lock that nobody would ever give back.
+        """
         with self._changed:
-            self._resting += 1
+            self._resting.begin(for_s)
             thread = self._thread
             self._changed.notify_all()
         if thread is not None and thread is not threading.current_thread():
@@ -186,7 +189,7 @@ class Pulse:
     def go_on(self) -> None:
         """After ``rest``, as often as it was called."""
         with self._changed:
-            self._resting = max(self._resting - 1, 0)
+            self._resting.end()
             if self._resting:
                 return
         self._start()

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple, TypeVar
 import psutil
 
 from xetrack.errors import InvalidArgument
+from xetrack.forks import Rests
 
 logger = logging.getLogger("xetrack")
 
@@ -414,8 +415,8 @@ _gpus = _Gpus()
 #: By number and not a set: its ``valuerefs`` is a copy, which no other thread changes while it is gone through.
 _samplers: weakref.WeakValueDictionary[int, Sampler] = weakref.WeakValueDictionary()
 _sampler_numbers = itertools.count()
-#: One entry for each fork under way, also of another thread or of a signal handler. No thread starts meanwhile.
-_forks: list[None] = []
+#: Forks under way, also of other threads. No thread starts meanwhile.
+_forks = Rests()
 
 
 def _all() -> list[Sampler]:
@@ -425,19 +426,19 @@ def _all() -> list[Sampler]:
 def _before_fork() -> None:
     # A child that is forked beside a running thread may inherit a lock that the thread holds, in the system's
     # libraries too; Python 3.12 warns of it.
-    _forks.append(None)
+    _forks.begin()
     for sampler in _all():
         sampler._stop(only_if_idle=False)
 
 
 def _after_fork() -> None:
-    del _forks[-1:]
+    _forks.end()
     for sampler in _all():
         sampler._start()
 
 
 def _forked() -> None:
-    _forks.clear()
+    _forks.__init__()  # type: ignore[misc]  # none in the child
     for sampler in _all():
         sampler._reset_process()
 

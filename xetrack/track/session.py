@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import math
 import os
 import signal
 import sqlite3
@@ -190,7 +191,7 @@ def _close_all() -> None:
     error = sys.exc_info()[1] or _uncaught()
     for session in {*_sessions, *_late}:
         session.close_silently(error)
-    pulse.rest()
+    pulse.rest(math.inf)
 
 
 def _forked() -> None:
