@@ -43,6 +43,13 @@ _SHAPES = 1024
 _DIGITS = [f"{number:03d}" for number in range(1000)]
 
 
+class _Shapes(set[tuple[str, ...]]):
+    """Keys of rows that were checked."""
+
+    #: Those of the row remembered last. Some of them are as good as all, and sooner looked up than a tuple.
+    latest: frozenset[str] = frozenset()
+
+
 class Recorder:
     """Records rows of one run, with its params. Threads may share it.
 
@@ -86,7 +93,7 @@ class Recorder:
         # The fast path: keys seen before, values that JSON holds as they are. As ``is_fast`` and ``_stamp``, without
         # the calls: this is where a loop spends its time.
         shapes, wire, shown = self._known
-        if type(data) is not dict or tuple(data) not in shapes:
+        if type(data) is not dict or not (shapes.latest.issuperset(data) or tuple(data) in shapes):
             return self.record([data])
         for value in data.values():
             kind = type(value)
@@ -232,7 +239,7 @@ class Recorder:
     def take_params(self, params: Row) -> None:
         #: Keys checked with the params, and the two forms of these. Read and replaced together: threads may share a
         #: recorder.
-        self._known: tuple[set[tuple[str, ...]], dict[str, Any], dict[str, Any]] = (set(), *params)
+        self._known: tuple[_Shapes, dict[str, Any], dict[str, Any]] = (_Shapes(), *params)
 
     @property
     def params(self) -> Row:
@@ -276,10 +283,11 @@ def _now_us(count: int) -> list[int]:
     return [time.time_ns() // 1000] * count
 
 
-def _remember(rows: Iterable[Mapping[Any, Any]], shapes: set[tuple[str, ...]]) -> None:
+def _remember(rows: Iterable[Mapping[Any, Any]], shapes: _Shapes) -> None:
     """Let rows of these keys, which were checked, take the fast path."""
     for data in rows:
         if type(data) is dict and all(type(key) is str for key in data):
             if len(shapes) >= _SHAPES:
                 shapes.clear()
             shapes.add(tuple(data))
+            shapes.latest = frozenset(data)
