@@ -45,7 +45,7 @@ class Rests:
 
     def __bool__(self) -> bool:
         now_s = time.monotonic()
-        return any(until_s > now_s for _, until_s in self._entries)
+        return any(until_s > now_s for _, until_s in list(self._entries))
 
     def begin(self, for_s: float = REST_S) -> None:
         self._entries.append((threading.get_ident(), time.monotonic() + for_s))

@@ -240,7 +240,7 @@ class _Ids:
                 path = log.where(table, segment.name)
                 for chunk in log.scan(table, segment.name):
                     lines = lines_of(chunk.raw, segment.name, chunk.events, chunk.damaged, chunk.start)
-                    for event, line in zip(chunk.events, lines, strict=False):
+                    for event, line in zip(chunk.events, lines, strict=True):
                         if not self.again.contains(*split_id(event.id)) or isinstance(event, PayloadStub):
                             continue
                         content = hash(line)
