@@ -39,7 +39,7 @@ from xetrack.errors import (
 )
 from xetrack.exchange import exporters
 from xetrack.exchange.exporters import check_export, export, export_again
-from xetrack.exchange.manifest import ExportReport
+from xetrack.exchange.manifest import ExportReport, read_manifest
 from xetrack.exchange.splits import parse_split, part_of
 from xetrack.log.codec import jsonl
 from xetrack.log.events import PayloadRedacted, RowLogged
@@ -862,3 +862,10 @@ def test_rows_of_several_writers_come_in_one_order_with_imported_times(tmp_path:
     ]
     export(tmp_path / "track.db", tmp_path / "a.parquet")
     assert pq.read_table(tmp_path / "a.parquet")["timestamp"][3].as_py() == "somewhen"
+
+
+def test_manifest_with_a_text_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rows.manifest.json"
+    path.write_bytes(b'{"manifest":1,"name":"\xff"}')
+    with pytest.raises(InvalidArgument, match="is no manifest of an export"):
+        read_manifest(path)

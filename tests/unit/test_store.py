@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from xetrack import Reader, Tracker, copy, merge
@@ -28,6 +29,7 @@ from xetrack.errors import (
     TablesWithoutLog,
 )
 from xetrack.store import open_store
+from xetrack.tables.layout import columns_of
 from xetrack.tables.projector import Projector
 
 
@@ -443,6 +445,20 @@ def test_tables_that_lack_one_of_ours_are_damaged(db: Path, lost: str) -> None:
         assert tracker.count_all() == 6
     assert len(list(db.parent.glob("*.damaged-*"))) == 1
     assert values(db) == [0, 1, 2, 3, 4, 5]
+
+
+def test_tables_whose_bookkeeping_has_a_name_that_is_no_utf8_are_made_anew(db: Path) -> None:
+    assert values(db) == [0, 1, 2, 3, 4]
+    with contextlib.closing(sqlite3.connect(db)) as conn:
+        (state,) = conn.execute("SELECT state FROM _xetrack_tables").fetchone()
+        broken = state.replace(b"\xa1x", b"\xa1\xff")
+        assert broken != state
+        with pytest.raises(UnicodeDecodeError):
+            msgspec.msgpack.decode(broken)
+        with conn:
+            conn.execute("UPDATE _xetrack_tables SET state=?", (broken,))
+    assert columns_of(broken) == []
+    assert values(db) == [0, 1, 2, 3, 4]
 
 
 def test_open_reader_sees_that_another_program_dropped_a_table(db: Path) -> None:

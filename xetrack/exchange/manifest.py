@@ -121,7 +121,7 @@ def read_manifest(path: Path) -> Manifest:
         raise PathNotFound(path, []) from error
     except OSError as error:
         raise storage_error(error, path) from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidArgument("manifest", f"{path} is no manifest of an export: {error}") from error
     # Somebody else may have written it: a name of its own leads nowhere else.
     if Path(found.name).name != found.name or not found.name.strip(".") or len(found.files) != len(query.split or [""]):

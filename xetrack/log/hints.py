@@ -92,7 +92,7 @@ def hint_of(log: Log, table: str, name: str) -> list[Group]:
             note = file.read(length)
     except OSError:
         return []
-    with contextlib.suppress(zstandard.ZstdError, msgspec.DecodeError):
+    with contextlib.suppress(zstandard.ZstdError, msgspec.DecodeError, UnicodeDecodeError):
         # A frame may say that it holds any size: no more than a note ever has is unpacked.
         with zstandard.ZstdDecompressor().stream_reader(note) as stream:
             return _decoder.decode(stream.read(_MAX_NOTE_BYTES))

@@ -71,7 +71,7 @@ def columns_of(state: bytes) -> list[Column]:
     """The columns in a saved ``TableState``; none in one of another layout."""
     try:
         return _decoder.decode(state).columns
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return []
 
 

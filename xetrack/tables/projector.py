@@ -170,7 +170,7 @@ class Projector:
         if blob is not None:
             try:
                 memory.state = _decoder.decode(blob)
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, UnicodeDecodeError):
                 memory.state = TableState(layout=0)
         if memory.state is not None and memory.state.layout == LAYOUT:
             self._refuse_lacking(table, memory.state)
